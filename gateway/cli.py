@@ -1,0 +1,184 @@
+"""The command `bestow`. Each command imports what it needs when it runs, so that `--help` is quick."""
+
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from gateway.config import Config
+
+# ruff: noqa: PLC0415
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Bestow: best-of-n serving on vLLM, chosen by a reward model, behind a safety classifier.
+
+    Start here: [bold]bestow up[/bold] starts the demo and prints a curl line to paste.
+    Your own models: [bold]bestow up --policy Qwen/Qwen3-0.6B --no-reward --no-safety[/bold].
+    Something is wrong: [bold]bestow doctor[/bold].
+    """,
+)
+config_app = typer.Typer(no_args_is_help=True, help="The configuration file: print an example of it, or check one.")
+app.add_typer(config_app, name="config")
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
+
+
+@app.command()
+def up(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="A configuration file; none: the demo.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Serve this model: Hugging Face id or folder.")] = None,
+    reward: Annotated[str | None, typer.Option(help="The reward model, with --policy: id or folder.")] = None,
+    safety: Annotated[str | None, typer.Option(help="The safety classifier, with --policy: id or folder.")] = None,
+    no_reward: Annotated[bool, typer.Option("--no-reward", help="No reward model: the first safe one wins.")] = False,
+    no_safety: Annotated[bool, typer.Option("--no-safety", help="No classifier: nothing is guarded.")] = False,
+    name: Annotated[str | None, typer.Option(help="The model's public name; none: from --policy.")] = None,
+    n: Annotated[int | None, typer.Option(min=1, max=128, help="Candidates sampled for a request.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address the gateway listens on.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the gateway.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where logs, journal and Redis' data are kept.")] = None,
+) -> None:
+    """Start everything on this machine, and stop it on Ctrl-C.
+
+    Whatever has no address in the configuration is started here: Redis, a vLLM worker, the scorer server, the gateway.
+
+    \b
+      bestow up                                    the demo
+      bestow up --config bestow.yaml               your configuration (bestow config example writes one)
+      bestow up --policy Qwen/Qwen3-0.6B --reward Skywork/Skywork-Reward-V2-Qwen3-0.6B --no-safety
+    """
+    from gateway.launch.choices import Choices, chosen
+    from gateway.launch.up import up as start
+
+    choices = Choices(config, policy, reward, safety, no_reward, no_safety, name, n, host, port, data_dir)
+    raise typer.Exit(start(chosen(choices)))
+
+
+@app.command()
+def doctor(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="A configuration file; none: the demo.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Findings as JSON.")] = False,
+) -> None:
+    """Check the configuration, every address in it and this machine; say how to mend what is wrong.
+
+    Exit code 1 when there is a problem.
+    """
+    from gateway.launch.doctor import doctor as examine
+
+    raise typer.Exit(examine(config, json=json))
+
+
+@app.command()
+def gateway(config: ConfigFile) -> None:
+    """Run the gateway alone, as in production: bestow gateway --config bestow.yaml"""
+    _become("gateway", "--config", str(config))
+
+
+@app.command()
+def scorer(config: ConfigFile) -> None:
+    """Run the scorer server alone: bestow scorer --config bestow.yaml"""
+    _become("scorers", "--config", str(config))
+
+
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=PASSED_ON)
+def log(context: typer.Context) -> None:
+    """Read what was logged: interactions, candidates, scores, feedback (bestow log --help)."""
+    from gateway.errors import StartError
+
+    try:
+        from gateway.log.commands import log_app
+    except ModuleNotFoundError as error:
+        raise StartError(f"The log's commands cannot be loaded: there is no {error.name}.") from None
+    log_app(args=context.args, prog_name="bestow log")
+
+
+@app.command("demo-models", context_settings=PASSED_ON)
+def demo_models(context: typer.Context) -> None:
+    """Train the demo's policy, reward model and safety classifier (minutes on two cores)."""
+    _become("training.demo", *context.args)
+
+
+@config_app.command("example")
+def config_example(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it there; none: print it.")] = None,
+) -> None:
+    """Print the demo's configuration with every key explained: bestow config example > bestow.yaml"""
+    from gateway.launch.demo import demo_config
+    from gateway.launch.example import example
+
+    text = example(demo_config())
+    if output is None:
+        print(text, end="")
+    else:
+        output.write_text(text, encoding="utf-8")
+        print(f"wrote {output}")
+
+
+@config_app.command("check")
+def config_check(file: Annotated[Path, typer.Argument(help="The configuration file.")]) -> None:
+    """Say whether a file is right, one line a mistake (nothing is asked for: see bestow doctor)."""
+    from gateway.config import load
+
+    config: Config = load(file)
+    served = ", ".join(config.models) or "none yet"
+    print(f"{file} is right. Models: {served}.")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    print(f"bestow {installed('bestow-gateway')}")
+
+
+def _become(module: str, *arguments: str) -> None:
+    """Turn into another of the project's programs: signals and exit codes are its own."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+def main() -> None:
+    """The entry point. Nobody sees a traceback: it goes to a file, which is named."""
+    from gateway.errors import BestowError
+
+    try:
+        code = app(standalone_mode=True)
+    except BestowError as error:
+        print(error, file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        # The reader of a pipe has left, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        print(f"Something unexpected went wrong: {error!r}. Details in {_keep_details()}", file=sys.stderr)
+        code = 1
+    sys.exit(code)
+
+
+def _keep_details() -> Path:
+    """Write the traceback of the exception being handled where it can be found."""
+    folder = Path(".bestow/logs")
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        folder = Path(tempfile.gettempdir())
+    with tempfile.NamedTemporaryFile("w", prefix="bestow-error-", suffix=".log", dir=folder, delete=False) as file:
+        traceback.print_exc(file=file)
+    return Path(file.name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""The configuration file: each key declared once, with its type, default, bounds and one sentence.
+
+`deploy/bestow.example.yaml` is generated from this module (`bestow config example`), and `load` reads a file into a
+`Config` or raises a `ConfigError` that names the key, what is wrong with it and how to mend it.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from gateway.errors import ConfigError
+from scorers.settings import Name, Port, ScorerConfig, ScorerServerConfig, Section, Url
+
+StreamMode = Literal["hold", "first", "block"]
+
+
+class GatewayConfig(Section):
+    host: str = Field(
+        "127.0.0.1", description="Address the gateway listens on; anything but loopback needs allow_anonymous."
+    )
+    port: Port = Field(8000, description="Port of the OpenAI-compatible API.")
+    allow_anonymous: bool = Field(
+        False, description="Serve other machines without API keys; only behind something that checks who calls."
+    )
+    max_body_bytes: int = Field(8_388_608, ge=1024, description="Largest request body; beyond it the answer is a 413.")
+    request_timeout_s: float = Field(
+        120.0, gt=0, description="Longest a request may take, sampling and scoring included."
+    )
+    drain_timeout_s: float = Field(20.0, ge=0, description="How long a stopping gateway lets running requests finish.")
+    feedback_secret_file: Path | None = Field(
+        None,
+        description="File with the secret that signs feedback tokens; empty: made in data_dir. Gateways must share it.",
+    )
+    feedback_token_ttl_s: int = Field(2_592_000, ge=60, description="How long a feedback token can be used (30 days).")
+
+
+class RedisConfig(Section):
+    url: str | None = Field(
+        None,
+        pattern=r"^rediss?://|^unix://",
+        description="Redis >= 6.2 or Valkey (redis://host:port/db); empty: `bestow up` starts one of its own.",
+    )
+    port: Port = Field(8379, description="Port of the Redis that `bestow up` starts.")
+
+
+class LogConfig(Section):
+    shard: Name = Field("0", description="Shard in the stream's key, bestow:{log-<shard>}:interactions.")
+    flush_ms: float = Field(
+        20.0, gt=0, le=1000, description="How often queued records are written to the journal, at most."
+    )
+    queue_records: int = Field(
+        100_000, ge=100, description="Records held in memory while the journal cannot be written."
+    )
+    segment_bytes: int = Field(16_777_216, ge=4096, description="Size at which the journal begins a new segment file.")
+    keep_bytes: int = Field(
+        268_435_456,
+        ge=0,
+        description="Shipped journal segments kept on disk, oldest deleted first, in case Redis loses its tail.",
+    )
+    token_ids: bool = Field(
+        True, description="Keep each candidate's token ids, so that nothing is tokenised again later."
+    )
+
+
+class WorkerConfig(Section):
+    url: Url = Field(description="Base address of a vLLM server, without /v1.")
+
+
+class EngineConfig(Section):
+    """How `bestow up` starts vLLM for a policy that has no workers."""
+
+    port: Port = Field(8101, description="Port of the vLLM server that `bestow up` starts.")
+    max_model_len: int | None = Field(None, ge=16, description="Context length; empty: the model's own.")
+    kv_cache_gib: int = Field(1, ge=1, description="Memory for the KV cache on a machine without a GPU.")
+    args: list[str] = Field([], description="More arguments for vLLM's server, as on its command line.")
+
+
+class PolicyConfig(Section):
+    model: str = Field(description="Hugging Face id or local folder of the weights; served by vLLM.")
+    version: int = Field(1, ge=1, description="The N of name@N in receipts and in the log.")
+    workers: list[WorkerConfig] = Field([], description="vLLM servers of this policy; empty: `bestow up` starts one.")
+    engine: EngineConfig = Field(EngineConfig(), description="How `bestow up` starts that vLLM server.")
+
+
+class ProfileConfig(Section):
+    """The tunable settings of a strategy; they seed version 1 of the profile."""
+
+    strategy: Literal["best_of_n"] = Field("best_of_n", description="How samples and scores name the winner.")
+    n: int = Field(8, ge=1, le=128, description="Candidates sampled for a request.")
+    max_n: int = Field(16, ge=1, le=128, description="Most candidates a request may ask for.")
+    temperature: float | None = Field(
+        None, ge=0, le=2, description="Sampling temperature when the request names none; empty: the model's own."
+    )
+    max_tokens: int = Field(512, ge=1, description="Output tokens when the request names no limit.")
+    max_tokens_limit: int = Field(4096, ge=1, description="Most output tokens a request may ask for.")
+    stream_mode: StreamMode = Field(
+        "hold", description="hold: best-of-n, then the winner. first and block are not built yet."
+    )
+    reward: Name | None = Field(
+        "reward", description="The scorer that ranks candidates; empty: the first safe one wins."
+    )
+    safety: Name | None = Field(
+        "safety", description="The scorer that guards prompts and answers; empty: nothing is guarded."
+    )
+    safety_threshold: float = Field(0.5, gt=0, le=1, description="Probability at which a category flags a text.")
+    category_thresholds: dict[str, float] = Field(
+        {}, description="Thresholds of single categories, over the general one."
+    )
+    unreadable: Literal["unavailable", "pass"] = Field(
+        "unavailable",
+        description="When the guard cannot answer or meets content it cannot read: a 503, or let it through.",
+    )
+    resample: int = Field(1, ge=0, le=3, description="More rounds of n candidates when none was safe.")
+    refusal: str = Field(
+        "I can't help with that.",
+        min_length=1,
+        description="The answer when the prompt, or every candidate, is unsafe.",
+    )
+    show_candidates: bool = Field(True, description="Whether guidance.return_candidates is allowed.")
+
+    @field_validator("category_thresholds")
+    @classmethod
+    def _are_probabilities(cls, value: dict[str, float]) -> dict[str, float]:
+        for category, threshold in value.items():
+            if not 0 < threshold <= 1:
+                raise ValueError(f"the threshold of {category!r} must be above 0 and at most 1")
+        return value
+
+    @model_validator(mode="after")
+    def _bounds_agree(self) -> "ProfileConfig":
+        if self.n > self.max_n:
+            raise ValueError(f"n ({self.n}) is above max_n ({self.max_n})")
+        if self.max_tokens > self.max_tokens_limit:
+            raise ValueError(f"max_tokens ({self.max_tokens}) is above max_tokens_limit ({self.max_tokens_limit})")
+        return self
+
+
+class ModelConfig(Section):
+    policy: Name = Field(description="The policy that samples.")
+    profile: Name = Field("default", description="The profile that decides how.")
+
+
+class Config(Section):
+    """The whole file."""
+
+    data_dir: Path = Field(Path(".bestow"), description="Where journals, secrets, logs and the local Redis are kept.")
+    gateway: GatewayConfig = Field(GatewayConfig(), description="The HTTP front.")
+    redis: RedisConfig = Field(RedisConfig(), description="Where interactions and feedback go.")
+    log: LogConfig = Field(LogConfig(), description="How records reach Redis.")
+    scorer_server: ScorerServerConfig = Field(ScorerServerConfig(), description="The scorer server on this machine.")
+    policies: dict[Name, PolicyConfig] = Field({}, description="The language models that sample.")
+    scorers: dict[Name, ScorerConfig] = Field({}, description="The reward models and safety classifiers.")
+    profiles: dict[Name, ProfileConfig] = Field(
+        {}, description="Named settings; applications get one by the model they name."
+    )
+    models: dict[Name, ModelConfig] = Field({}, description="The public names: what an application puts in `model`.")
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> "Config":
+        for name, model in self.models.items():
+            if model.policy not in self.policies:
+                raise ValueError(
+                    f"models.{name}.policy: no policy {model.policy!r} (there is {_listed(self.policies)})"
+                )
+            if model.profile not in self.profiles:
+                raise ValueError(
+                    f"models.{name}.profile: no profile {model.profile!r} (there is {_listed(self.profiles)})"
+                )
+        for name, profile in self.profiles.items():
+            for role in ("reward", "safety"):
+                scorer = getattr(profile, role)
+                if scorer is None:
+                    continue
+                if scorer not in self.scorers:
+                    raise ValueError(f"profiles.{name}.{role}: no scorer {scorer!r} (there is {_listed(self.scorers)})")
+                kind = self.scorers[scorer].kind
+                if kind != role:
+                    raise ValueError(f"profiles.{name}.{role}: scorer {scorer!r} has kind {kind!r}, not {role!r}")
+        return self
+
+
+def _listed(names: dict[str, Any]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def load(path: Path) -> Config:
+    """Read a configuration file. Relative paths in it are relative to the working directory.
+
+    Raises ConfigError with one line a mistake.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"There is no configuration file {path}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The configuration file {path} cannot be read: {error}.") from None
+    try:
+        data = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold keys and values, such as `gateway:`; it holds {type(data).__name__}.")
+    return parse(data, source=str(path))
+
+
+def parse(data: dict[str, Any], source: str = "the configuration") -> Config:
+    """Check a configuration given as plain data. Raises ConfigError with one line a mistake."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        lines = [f"{source}: {_explain(one)}" for one in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _explain(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    if error["type"] == "extra_forbidden":
+        return f"{where}: there is no such key; `bestow config example` prints all of them"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
+
+
+def dump(config: Config) -> str:
+    """The configuration as YAML, defaults left out: what `load` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json", exclude_defaults=True), sort_keys=False)

@@ -1,0 +1,41 @@
+"""Who wins: pure rules from judged candidates to a ranking, with the probability of each outcome.
+
+Best-of-n takes the safe candidate of the highest raw reward, ties by the earliest index. Rewards are compared as they
+are: squashing them would make large ones equal. A missing reward loses to any present one; when all are missing the
+first safe candidate that finished wins. Nothing is ever picked at random in place of a score.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.decoding.candidate import Judged
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """`order`: positions of the deliverable candidates, best first; empty when none may be delivered.
+    `propensities`: for each candidate the probability that the rule puts it first, given the scores. They sum to 1,
+    or to 0 when the order is empty.
+    """
+
+    order: tuple[int, ...]
+    propensities: tuple[float, ...]
+
+
+def rank(judged: Sequence[Judged], *, unjudged_passes: bool = False) -> Ranking:
+    """Rank by reward among the safe.
+
+    unjudged_passes: whether a candidate that the guard could not judge counts as safe.
+    """
+    safe = [position for position, one in enumerate(judged) if one.safe(unjudged_passes)]
+    order = sorted(safe, key=lambda position: _key(judged[position]))
+    propensities = [0.0] * len(judged)
+    if order:
+        propensities[order[0]] = 1.0
+    return Ranking(tuple(order), tuple(propensities))
+
+
+def _key(judged: Judged) -> tuple[int, float, int]:
+    if judged.reward is None:
+        return (1, judged.candidate.finished_s, judged.candidate.index)
+    return (0, -judged.reward, judged.candidate.index)

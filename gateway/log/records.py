@@ -1,0 +1,152 @@
+"""The records: what is kept of each request, and of what people later say of it.
+
+Names follow the design's table of words. `encode` and `decode` are the only way a record becomes bytes and back;
+`SCHEMA_VERSION` travels beside each record as field `v` and grows when a field changes its meaning.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+Message = dict[str, Any]
+
+Outcome = Literal[
+    "delivered",  # a candidate reached the client
+    "refused_prompt",  # the input guard flagged the prompt: nothing was sampled
+    "refused_candidates",  # no candidate was safe
+    "failed",  # the client got an error
+    "cancelled",  # the client went away first
+]
+
+FeedbackKind = Literal["thumbs", "rating", "preference", "correction", "comment", "flag"]
+
+
+class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the safety classifier said: each category's probability, and those at or over their thresholds."""
+
+    categories: dict[str, float] = {}
+    flagged: list[str] = []
+    error: str | None = None
+
+
+class CandidateRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One sampled completion. Times are milliseconds since the request arrived.
+
+    wave: 0 for the first sampling, 1 for the second try after none was safe.
+    propensity: the probability that the selection rule picks this candidate given all scores.
+    reward: the raw reward, or None with `reward_error`.
+    """
+
+    index: int
+    message: Message
+    finish_reason: str | None
+    completion_tokens: int
+    wave: int = 0
+    seed: int | None = None
+    token_ids: list[int] | None = None
+    stop_reason: int | str | None = None
+    reward: float | None = None
+    reward_error: str | None = None
+    verdict: Verdict | None = None
+    propensity: float = 0.0
+    finished_ms: float | None = None
+    scored_ms: float | None = None
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tokens: delivered to the client, and sampled in all."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    sampled_tokens: int = 0
+
+
+class Timings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Milliseconds. `overhead_ms` is the wall time less the time spent waiting on workers and scorers."""
+
+    total_ms: float = 0.0
+    guard_ms: float = 0.0
+    first_candidate_ms: float | None = None
+    sampling_ms: float = 0.0
+    scoring_tail_ms: float = 0.0
+    overhead_ms: float = 0.0
+
+
+class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One request as logged. `created` is in seconds since 1970; `chosen` indexes `candidates`."""
+
+    id: str
+    created: float
+    model: str
+    profile: str
+    policy: str
+    strategy: str
+    outcome: Outcome
+    messages: list[Message]
+    parameters: dict[str, Any]
+    candidates: list[CandidateRecord]
+    reward_model: str | None = None
+    safety_model: str | None = None
+    prompt_verdict: Verdict | None = None
+    chosen: int | None = None
+    delivered: list[int] = []
+    n: int = 0
+    seed: int | None = None
+    stream: bool = False
+    degraded: str | None = None
+    error: str | None = None
+    status: int = 200
+    user: str | None = None
+    tenant: str = "default"
+    worker: str | None = None
+    usage: Usage = Usage()
+    timings: Timings = Timings()
+
+
+class Feedback(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A person's statement about an interaction. `id` is a UUIDv7: the later id wins over an earlier vote.
+
+    value: bool (thumbs), 1-8 (rating), 1-4 (preference), text (correction, comment), a reason (flag).
+    candidate, over: indices into the interaction's candidates.
+    retracted: the vote was taken back.
+    """
+
+    id: str
+    interaction: str
+    created: float
+    kind: FeedbackKind
+    value: bool | int | str | None
+    candidate: int | None = None
+    over: int | None = None
+    user: str | None = None
+    tags: list[str] = []
+    comment: str | None = None
+    tenant: str = "default"
+    retracted: bool = False
+
+    @property
+    def vote_key(self) -> str:
+        """One vote per (candidate or unordered pair, user, kind, flag reason); a new one replaces the old."""
+        pair = sorted(index for index in (self.candidate, self.over) if index is not None)
+        reason = self.value if self.kind == "flag" else ""
+        return msgspec.json.encode([self.kind, pair, self.user or "", reason]).decode()
+
+
+Record = Interaction | Feedback
+
+
+def encode(record: Record) -> bytes:
+    """Compact JSON."""
+    return msgspec.json.encode(record)
+
+
+def decode_interaction(data: bytes | str) -> Interaction:
+    """Raises msgspec.ValidationError where `data` is not an interaction of this schema."""
+    return msgspec.json.decode(data, type=Interaction)
+
+
+def decode_feedback(data: bytes | str) -> Feedback:
+    """Raises msgspec.ValidationError where `data` is not feedback of this schema."""
+    return msgspec.json.decode(data, type=Feedback)

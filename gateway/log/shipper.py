@@ -1,0 +1,216 @@
+"""The shipper: journal -> Redis, at least once, in the background.
+
+A loop: read a batch, send it, remember how far it got. Whatever goes wrong with Redis (away, slow, loading,
+read-only, out of memory) it tries again after a jittered pause of 50 ms to 2 s, for as long as it takes; the journal
+holds what waits. After a time-out batches get smaller, so that a slow server makes progress.
+
+Redis may forget what it acknowledged: `appendfsync everysec` loses seconds, a failover may lose more. When the
+server's run id changes, and after every outage, the entries that recent batches became are looked up, and where one
+is missing the journal is shipped again from there.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from gateway.log.frames import Entry
+from gateway.log.journal import Batch, Journal
+from gateway.log.metrics import LogMetrics
+from gateway.log.outage import Outage, being_cancelled
+from gateway.log.records import Feedback
+from gateway.log.segment import Mark
+from gateway.log.sink import Sent
+
+logger = logging.getLogger(__name__)
+
+BATCH_RECORDS = 500
+BATCH_BYTES = 1_048_576
+HEARTBEAT_S = 1.0
+ADOPT_EVERY_S = 10.0
+
+T = TypeVar("T")
+
+
+class Sink(Protocol):
+    """Where records go: `sink.RedisSink`, or a stand-in for tests."""
+
+    async def send(self, entries: Sequence[Entry]) -> Sent: ...
+
+    async def lost(self, stream: str, ids: Sequence[str]) -> set[str]: ...
+
+    async def run_id(self) -> str: ...
+
+
+class Runner(Protocol):
+    """Runs a function of the journal in the journal's thread."""
+
+    async def __call__(self, function: Callable[[], T]) -> T: ...
+
+
+class Shipper:
+    """run() is the background task; wake() says that the journal grew. clock: seconds since 1970."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        sink: Sink,
+        in_thread: Runner,
+        metrics: LogMetrics,
+        *,
+        clock: Callable[[], float],
+        rng: random.Random,
+        on_votes: Callable[[Sequence[Feedback]], None],
+    ) -> None:
+        self._journal = journal
+        self._sink = sink
+        self._in_thread = in_thread
+        self._metrics = metrics
+        self._clock = clock
+        self._on_votes = on_votes
+        self._outage = Outage("Redis does not take the log's records", rng)
+        self._disk = Outage("The journal cannot be read", rng)
+        self._bug = Outage("The log's shipper failed", rng)
+        self._grew = asyncio.Event()
+        self._limit = BATCH_RECORDS
+        self._head_time: float | None = None
+        self._run_id: str | None = None
+        self._suspicious = True
+        self._next_heartbeat = 0.0
+        self._next_adoption = 0.0
+        self._search_vanished = False
+        self.reachable = False
+
+    def wake(self) -> None:
+        self._grew.set()
+
+    def lag_s(self) -> float:
+        """Age of the oldest record that waits for Redis."""
+        return 0.0 if self._head_time is None else max(0.0, self._clock() - self._head_time)
+
+    async def run(self) -> None:
+        """Ship until cancelled. No failure ends it."""
+        while not being_cancelled():
+            try:
+                if not await self._step():
+                    await self._idle()
+            except (RedisError, TimeoutError) as error:
+                await asyncio.sleep(self._refused(error))
+            except OSError as error:
+                self._search_vanished = isinstance(error, FileNotFoundError)
+                await asyncio.sleep(self._disk.failed(error))
+            except Exception as error:  # A bug must not end shipping for good; it shows in the lag and in the log.
+                await asyncio.sleep(self._bug.failed(error))
+
+    def _refused(self, error: Exception) -> float:
+        self.reachable = False
+        self._metrics.ship_errors.inc()
+        self._next_heartbeat = 0.0
+        if isinstance(error, RedisConnectionError):
+            self._suspicious = True
+        if isinstance(error, RedisTimeoutError | TimeoutError):
+            self._limit = max(1, self._limit // 2)
+        return self._outage.failed(error)
+
+    async def _step(self) -> bool:
+        """Ship one batch. False where there was none."""
+        self._grew.clear()
+        await self._forget_vanished()
+        await self._adopt()
+        batch = await self._in_thread(lambda: self._journal.read(max_records=self._limit, max_bytes=BATCH_BYTES))
+        self._disk.worked()
+        self._head_time = batch.entries[0].time if batch else None
+        if await self._heartbeat():
+            return True  # Something has to be shipped again, from further back.
+        if batch is None:
+            self._worked()
+            return False
+        await self._ship(batch)
+        return True
+
+    async def _ship(self, batch: Batch) -> None:
+        sent = await self._sink.send(batch.entries)
+        self._worked()
+        self._limit = min(BATCH_RECORDS, self._limit * 2)
+        mark = Mark(batch.start, sent.stream, sent.entry)
+        await self._in_thread(lambda: self._journal.acknowledge(batch, mark))
+        self._head_time = None
+        for kind, count in sent.counts.items():
+            self._metrics.ship(kind, count)
+        self._on_votes(sent.votes)
+
+    async def _idle(self) -> None:
+        try:
+            async with asyncio.timeout(max(0.01, self._next_heartbeat - time.monotonic())):
+                await self._grew.wait()
+        except TimeoutError:
+            pass
+
+    def _worked(self) -> None:
+        self.reachable = True
+        self._outage.worked()
+        self._bug.worked()
+
+    async def _heartbeat(self) -> bool:
+        """Once a second, and after an outage at once: is it the Redis we knew, and does it have what it said?"""
+        now = time.monotonic()
+        if not self._suspicious and now < self._next_heartbeat:
+            return False
+        run_id = await self._sink.run_id()
+        suspicious = self._suspicious or run_id != self._run_id
+        rewound = await self._ship_lost_again() if suspicious else 0
+        self._run_id, self._suspicious = run_id, False
+        self._next_heartbeat = now + HEARTBEAT_S
+        return rewound > 0
+
+    async def _ship_lost_again(self) -> int:
+        rewound = 0
+        for segment in list(self._journal.segments):
+            streams = {mark.stream for mark in segment.marks}
+            gone = {stream: await self._sink.lost(stream, _ids(segment.marks, stream)) for stream in streams}
+            missing = [mark.start for mark in segment.marks if mark.entry in gone[mark.stream]]
+            if not missing:
+                continue
+            # Older batches of this segment have no marks any more: where even the oldest mark is lost, so may they be.
+            offset = 0 if missing[0] == segment.marks[0].start else missing[0]
+            rewound += await self._in_thread(lambda: self._journal.rewind(segment, offset))  # noqa: B023
+        if rewound:
+            self._metrics.rewound.inc(rewound)
+            logger.warning("Redis has lost records it had acknowledged; %d are shipped again.", rewound)
+        return rewound
+
+    async def _adopt(self) -> None:
+        now = time.monotonic()
+        if now < self._next_adoption:
+            return
+        self._next_adoption = now + ADOPT_EVERY_S
+        for owner in await self._in_thread(self._journal.orphans):
+            try:
+                adopted = await self._in_thread(lambda: self._journal.adopt(owner))  # noqa: B023
+            except OSError as error:  # One owner's files must not keep back the others'.
+                logger.warning("The journal of stopped gateway %s cannot be taken over: %s.", owner, error)
+                continue
+            self._metrics.adopted.inc(adopted.records)
+            self._metrics.torn.inc(adopted.torn)
+            self._suspicious = self._suspicious or adopted.segments > 0
+            if adopted.records or adopted.torn:
+                logger.warning(
+                    "Found %d unshipped records of a stopped gateway; %d damaged places were passed over.",
+                    adopted.records,
+                    adopted.torn,
+                )
+
+    async def _forget_vanished(self) -> None:
+        if self._search_vanished:
+            self._search_vanished = False
+            self._metrics.lost.inc(await self._in_thread(self._journal.forget_vanished))
+
+
+def _ids(marks: Sequence[Mark], stream: str) -> list[str]:
+    return [mark.entry for mark in marks if mark.stream == stream]

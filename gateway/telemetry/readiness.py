@@ -1,0 +1,79 @@
+"""Whether this gateway can answer: workers and scorers, asked in the background so that /readyz costs nothing."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from gateway.log.writer import RecordLog
+from gateway.scoring import ScorerHandle
+from gateway.telemetry.metrics import Metrics
+from gateway.workers.pool import WorkerPool
+
+
+class Readiness:
+    """Watches the scorers and the event loop; the pools watch their workers themselves.
+
+    Redis is reported and not required: without it the log waits in the journal and answers go on.
+    """
+
+    def __init__(
+        self,
+        pools: Mapping[str, WorkerPool],
+        scorers: Mapping[str, ScorerHandle],
+        log: RecordLog,
+        metrics: Metrics,
+        *,
+        interval_s: float = 1.0,
+    ) -> None:
+        self._pools = pools
+        self._scorers = scorers
+        self._log = log
+        self._metrics = metrics
+        self._interval_s = interval_s
+        self._scorer_ready = dict.fromkeys(scorers, False)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self._look()
+        self._task = asyncio.create_task(self._watch(), name="readiness")
+
+    async def close(self) -> None:
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def report(self) -> dict[str, Any]:
+        """status: ready or not_ready; and each part's state."""
+        workers = {name: "ready" if pool.ready else "no worker is up" for name, pool in self._pools.items()}
+        scorers = {name: "ready" if ready else "does not answer" for name, ready in self._scorer_ready.items()}
+        ready = all(state == "ready" for state in (*workers.values(), *scorers.values()))
+        log = self._log.health()
+        return {
+            "status": "ready" if ready else "not_ready",
+            "policies": workers,
+            "scorers": scorers,
+            "log": {
+                "redis": "ready" if log.redis else "does not answer; records wait in the journal",
+                "journal": "ready" if log.journal else "cannot be written",
+                "pending": log.pending + log.queued,
+                "dropped": log.dropped,
+                "lag_s": round(log.lag_s, 3),
+            },
+        }
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + self._interval_s
+            await asyncio.sleep(self._interval_s)
+            self._metrics.event_loop_lag.set(max(0.0, loop.time() - due))
+            await self._look()
+
+    async def _look(self) -> None:
+        names = list(self._scorers)
+        found = await asyncio.gather(*(self._scorers[name].ready() for name in names))
+        self._scorer_ready = dict(zip(names, found, strict=True))
+        for name, pool in self._pools.items():
+            self._metrics.workers_up.labels(name).set(sum(worker.up for worker in pool.workers))

@@ -1,0 +1,127 @@
+"""The workers of one policy: which are up, and which to send to.
+
+Each worker is asked for its /v1/models every `interval_s`; one that does not answer, or does not serve the policy, gets
+no requests until it does. A request goes to the worker with the fewest running samples of ours; one that cannot be
+reached before it said anything is marked down and the next is tried.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.errors import ApiError, Unavailable
+from gateway.workers.client import SampleUsage, WorkerClient, WorkerUnreachable
+from gateway.workers.stream import Choice
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """One worker and what we know of it. `in_flight` counts the samples we asked of it and did not get yet."""
+
+    client: WorkerClient
+    up: bool = False
+    reason: str = "not asked yet"
+    max_model_len: int | None = None
+    in_flight: int = 0
+
+    @property
+    def name(self) -> str:
+        """For logs and metrics, never for clients."""
+        return self.client.url.removeprefix("http://").removeprefix("https://")
+
+
+class WorkerPool:
+    """The workers of the policy that they serve under `served_name`."""
+
+    def __init__(self, served_name: str, clients: Sequence[WorkerClient], *, interval_s: float = 2.0) -> None:
+        self.served_name = served_name
+        self.workers = [Worker(client) for client in clients]
+        self._interval_s = interval_s
+        self._checks: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Ask every worker once, then keep asking in the background."""
+        await self.check()
+        self._checks = asyncio.create_task(self._keep_checking(), name=f"health of {self.served_name}")
+
+    async def close(self) -> None:
+        if self._checks:
+            self._checks.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._checks
+
+    @property
+    def ready(self) -> bool:
+        return any(worker.up for worker in self.workers)
+
+    @property
+    def max_model_len(self) -> int | None:
+        """The shortest context among the workers that are up, in tokens."""
+        return min((w.max_model_len for w in self.workers if w.up and w.max_model_len), default=None)
+
+    async def check(self) -> None:
+        await asyncio.gather(*(self._check_one(worker) for worker in self.workers))
+
+    async def _keep_checking(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval_s)
+            await self.check()
+
+    async def _check_one(self, worker: Worker) -> None:
+        try:
+            served = {model.id: model for model in await worker.client.served_models()}
+        except ApiError as error:
+            self._mark(worker, False, error.message)
+            return
+        model = served.get(self.served_name)
+        if model is None:
+            self._mark(worker, False, f"it serves {', '.join(sorted(served)) or 'nothing'}, not {self.served_name}")
+            return
+        worker.max_model_len = model.max_model_len
+        self._mark(worker, True, "")
+
+    def _mark(self, worker: Worker, up: bool, reason: str) -> None:
+        if up != worker.up or reason != worker.reason:
+            logger.info("worker %s of %s is %s", worker.name, self.served_name, "up" if up else f"down: {reason}")
+        worker.up, worker.reason = up, reason
+
+    def choose(self, exclude: frozenset[Worker] = frozenset()) -> Worker:
+        """The least loaded worker that is up. Raises Unavailable where there is none."""
+        able = [worker for worker in self.workers if worker.up and worker not in exclude]
+        if not able:
+            raise Unavailable("no worker of this model is up; try again shortly", retry_after=2.0)
+        return min(able, key=lambda worker: worker.in_flight)
+
+    async def count_tokens(self, body: Mapping[str, Any]) -> int:
+        """Tokens of a chat request's prompt. Raises ApiError."""
+        return await self.choose().client.count_tokens({**body, "model": self.served_name})
+
+    async def sample(self, body: Mapping[str, Any], n: int) -> AsyncGenerator[Choice | SampleUsage, None]:
+        """n choices of a chat completion, each as it finishes, then their usage.
+
+        Tries another worker while nothing was sampled. Raises ApiError.
+        """
+        tried: frozenset[Worker] = frozenset()
+        while True:
+            worker = self.choose(tried)
+            # Counted before sending: a burst must not pick the same idle worker for all its requests.
+            worker.in_flight += n
+            begun = False
+            try:
+                async with aclosing(worker.client.sample({**body, "model": self.served_name, "n": n})) as choices:
+                    async for choice in choices:
+                        begun = True
+                        yield choice
+                return
+            except WorkerUnreachable as error:
+                self._mark(worker, False, error.message)
+                tried |= {worker}
+                if begun:
+                    raise
+            finally:
+                worker.in_flight -= n

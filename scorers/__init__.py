@@ -1,0 +1,1 @@
+"""Scorers: whatever maps (conversation, candidate) to numbers, and the server that runs them."""

@@ -1,0 +1,150 @@
+"""`python -m scorers --config FILE`: run the scorer server."""
+
+import argparse
+import errno
+import importlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import uvicorn
+
+from scorers.configuration import ConfigurationError, ServerSettings, read_settings
+from scorers.metrics import Metrics
+from scorers.server import create_app
+from scorers.service import ServedScorer, Service
+from scorers.settings import ScorerConfig
+
+_DRAIN_S = 10
+
+_EXAMPLE = """\
+the configuration file, as for the rest of Bestow (other keys are ignored):
+
+  scorers:
+    reward:                              # the name: what requests put in `model`
+      kind: reward                       # one raw number, never squashed
+      model: Skywork/Skywork-Reward-V2-Qwen3-0.6B    # Hugging Face id or local folder
+    safety:
+      kind: safety                       # a probability for each category
+      model: ./models/safety
+  scorer_server: {port: 8201}
+
+then ask it:
+
+  curl localhost:8201/readyz
+  curl localhost:8201/v1/score -d '{"model": "reward", "messages": [{"role": "user", "content": "Hi"}],
+       "candidates": [{"role": "assistant", "content": "Hello!"}]}'
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until stopped. Returns the exit code: 0 stopped, 1 cannot serve, 2 wrong arguments or file."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = read_settings(options.config)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    host = options.host or settings.server.host
+    port = settings.server.port if options.port is None else options.port
+    try:
+        listener = _listen(host, port)
+    except OSError as error:
+        print(_why_not(error, host, port), file=sys.stderr)
+        return 1
+    return _serve(settings, listener)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m scorers",
+        description="Serve the reward models and safety classifiers of a configuration file that have no `url`.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="configuration file (YAML)")
+    parser.add_argument("--host", help="address to listen on, over the file's scorer_server.host")
+    parser.add_argument("--port", type=_port, help="port to listen on, over scorer_server.port; 0: any free one")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 0 to 65535")
+    return int(text)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket, so that a taken port is known before anything is loaded."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} on {host} is taken: stop what uses it, or choose another with --port."
+    return f"The scorer server cannot listen on {host}:{port}: {error.strerror or error}."
+
+
+def _load(settings: ServerSettings) -> Callable[..., tuple[ServedScorer, str]]:
+    def load(name: str, config: ScorerConfig, observe: Callable[[int, int, float], None]) -> tuple[ServedScorer, str]:
+        # Imported here, in the loading thread: torch takes seconds, and /healthz answers meanwhile.
+        loading = importlib.import_module("scorers.loading")
+        return cast(tuple[ServedScorer, str], loading.load_scorer(name, config, settings.server, observe))
+
+    return load
+
+
+def _serve(settings: ServerSettings, listener: socket.socket) -> int:
+    failures: list[str] = []
+
+    def failed(sentence: str) -> None:
+        failures.append(sentence)
+        server.should_exit = True
+
+    metrics = Metrics()
+    service = Service(settings.scorers, _load(settings), metrics, failed)
+    app = create_app(service, metrics, settings.server.max_body_bytes)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_DRAIN_S,
+            timeout_keep_alive=75,  # longer than a client's pool keeps a connection, or it meets closed ones
+        )
+    )
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    logging.info("listening on http://%s:%d, loading %s", shown, port, ", ".join(settings.scorers))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn drains, then raises the signal again; a stop that was asked for is no failure.
+        signal.signal(number, lambda *_: None)
+    server.run(sockets=[listener])
+    for sentence in failures:
+        print(sentence, file=sys.stderr)
+    code = 1 if failures else 0
+    if service.loader is not None and service.loader.is_alive():
+        sys.stderr.flush()
+        os._exit(code)  # a model still loads in a thread that nothing can interrupt
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""The scorer contract over HTTP, from the caller's side.
+
+A failure becomes one of `scorers.errors`; an answer is checked before it is believed. A number that breaks the
+contract (not finite, no probability, more than one kind of answer) becomes that candidate's `error`: nothing is
+invented and nothing is repaired.
+"""
+
+import asyncio
+import json
+import math
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from scorers.contract import Score, ScoreRequest, ScoreResponse, ScorerInfo, ScorerList
+from scorers.errors import BadScoreRequest, Overloaded, ScorerError, ScorerFailed, ScorerUnavailable, UnknownScorer
+
+_encode = msgspec.json.Encoder().encode
+_decode_list = msgspec.json.Decoder(ScorerList, strict=True).decode
+
+
+class _WireScore(msgspec.Struct, frozen=True):
+    """One score as it came: still to be checked."""
+
+    value: Any = None
+    categories: Any = None
+    error: Any = None
+    tokens: int = 0
+
+
+class _WireResponse(msgspec.Struct, frozen=True):
+    model: str
+    version: str
+    scores: list[_WireScore]
+
+
+_decode_response = msgspec.json.Decoder(_WireResponse, strict=True).decode
+
+
+class ScorerClient:
+    """One scorer server. `session` is shared and stays the caller's to close; `connect_s` bounds a new connection."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession, *, connect_s: float = 2.0) -> None:
+        self.url = url.rstrip("/")
+        self._session = session
+        self._connect_s = connect_s
+
+    async def score(self, request: ScoreRequest, timeout_s: float) -> ScoreResponse:
+        """One score a candidate, in order; one for the conversation where there are no candidates.
+
+        Cancelling the awaiting task closes the connection, and the server then drops the work it has not begun.
+        Raises a ScorerError; `timeout_s` is for the whole call.
+        """
+        try:
+            body = _encode(request)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise BadScoreRequest(f"The conversation cannot be written as JSON: {error}.") from error
+        raw = await self._call("POST", "/v1/score", timeout_s, body)
+        try:
+            answer = _read_response(raw)
+        except (ValueError, RecursionError) as error:
+            raise ScorerFailed(f"The scorer server at {self.url} broke the contract: {error}.") from error
+        wanted = len(request.candidates) or 1
+        if len(answer.scores) != wanted:
+            raise ScorerFailed(
+                f"The scorer server at {self.url} answered {len(answer.scores)} scores where {wanted} were asked for."
+            )
+        if answer.model != request.model:
+            raise ScorerFailed(f"The scorer server at {self.url} answered for another scorer than {request.model!r}.")
+        return ScoreResponse(answer.model, answer.version, [_checked(score) for score in answer.scores])
+
+    async def scorers(self, timeout_s: float = 3.0) -> list[ScorerInfo]:
+        """What the server serves. Raises a ScorerError; ScorerUnavailable while models are loading."""
+        raw = await self._call("GET", "/v1/scorers", timeout_s)
+        try:
+            return _decode_list(raw).data
+        except (ValueError, RecursionError) as error:
+            raise ScorerFailed(f"The scorer server at {self.url} broke the contract: {error}.") from error
+
+    async def _call(self, method: str, path: str, timeout_s: float, body: bytes | None = None) -> bytes:
+        # The whole call, a second attempt included, is bounded here; aiohttp bounds the connection alone.
+        phases = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                try:
+                    return await self._send(method, path, phases, body)
+                except aiohttp.ClientConnectorError:
+                    raise
+                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                    # The server closed an idle kept-alive connection as we reused it. Scoring is pure: ask once more.
+                    return await self._send(method, path, phases, body)
+        except aiohttp.ConnectionTimeoutError as error:
+            raise ScorerUnavailable(
+                f"The scorer server at {self.url} did not take a connection within {self._connect_s:g} s."
+            ) from error
+        except TimeoutError as error:
+            raise ScorerUnavailable(
+                f"The scorer server at {self.url} did not answer within {timeout_s:g} s."
+            ) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            raise ScorerUnavailable(f"The scorer server at {self.url} cannot be reached: {reason}.") from error
+
+    async def _send(self, method: str, path: str, timeout: aiohttp.ClientTimeout, body: bytes | None) -> bytes:
+        headers = {"Content-Type": "application/json"} if body is not None else None
+        async with self._session.request(
+            method, self.url + path, data=body, headers=headers, timeout=timeout, allow_redirects=False
+        ) as response:
+            raw = await response.read()
+            if response.status != 200:
+                raise _failure(response.status, raw)
+            return raw
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    message: str
+    param: str | None = None
+
+
+class _FailureBody(msgspec.Struct, frozen=True):
+    error: _Failure
+
+
+def _read_response(raw: bytes) -> _WireResponse:
+    """Raises ValueError (msgspec's errors are ones) where the answer is not of the contract's shape."""
+    try:
+        return _decode_response(raw)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        # NaN and Infinity are no JSON, but Python servers write them; only their own candidates shall fail.
+        return msgspec.convert(json.loads(raw), _WireResponse)
+
+
+def _failure(status: int, raw: bytes) -> ScorerError:
+    try:
+        failure = msgspec.json.decode(raw, type=_FailureBody).error
+    except (ValueError, RecursionError):
+        failure = _Failure(f"The scorer server answered with status {status}.")
+    match status:
+        case 400 | 413 | 422:
+            return BadScoreRequest(failure.message, failure.param)
+        case 404:
+            return UnknownScorer(failure.message)
+        case 429:
+            return Overloaded(failure.message)
+        case 503:
+            return ScorerUnavailable(failure.message)
+        case _:
+            return ScorerFailed(failure.message)
+
+
+def _checked(score: _WireScore) -> Score:
+    """The score as the contract has it, or one whose `error` says how it broke the contract."""
+    tokens = max(0, score.tokens)
+    given = [name for name in ("value", "categories", "error") if getattr(score, name) is not None]
+    if len(given) != 1:
+        what = " and ".join(given) or "nothing"
+        return Score(error=f"The scorer answered with {what} where one of value, categories and error is due.")
+    if score.error is not None:
+        return Score(error=str(score.error), tokens=tokens)
+    if score.value is not None:
+        if not _is_finite(score.value):
+            return Score(error="The scorer answered with a reward that is not a finite number.", tokens=tokens)
+        return Score(value=float(score.value), tokens=tokens)
+    categories = score.categories
+    if not isinstance(categories, dict) or not categories:
+        return Score(error="The scorer answered with categories that are no object of probabilities.", tokens=tokens)
+    for name, probability in categories.items():
+        if not _is_finite(probability) or not 0.0 <= probability <= 1.0:
+            return Score(error=f"The scorer's answer for {name!r} is not a probability in [0, 1].", tokens=tokens)
+    return Score(categories={name: float(p) for name, p in categories.items()}, tokens=tokens)
+
+
+def _is_finite(number: Any) -> bool:
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return False
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an integer beyond the range of a float
+        return False

@@ -1,0 +1,86 @@
+"""The scorer contract: (conversation, candidates) -> scores, as it stands on the wire.
+
+One request names one scorer, one conversation and any number of candidates; the answer holds one `Score` a candidate,
+in the same order. Without candidates the conversation itself is judged (what an input guard asks), and the answer
+holds one score.
+
+    POST /v1/score     ScoreRequest -> ScoreResponse
+    GET  /v1/scorers   -> ScorerList
+
+A scorer that fails for one candidate says so in that candidate's `error`; it never invents a number.
+"""
+
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+Message = dict[str, Any]
+"""A chat message as OpenAI's API has it: role, content (text, parts or null), tool_calls, ..."""
+
+Kind = Literal["reward", "safety"]
+
+
+class ScoreRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What to score: `messages` is the prompt, each of `candidates` one assistant message that could follow it."""
+
+    model: str
+    messages: list[Message]
+    candidates: list[Message] = []
+    tools: list[dict[str, Any]] = []
+
+
+class Score(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one scorer says of one candidate: exactly one of `value`, `categories` and `error` is set.
+
+    value: the raw reward, any finite real number, never squashed.
+    categories: probability in [0, 1] of each category of a safety classifier.
+    error: why there is no score, in one sentence.
+    tokens: how many token ids were read for it.
+    """
+
+    value: float | None = None
+    categories: dict[str, float] | None = None
+    error: str | None = None
+    tokens: int = 0
+
+
+class ScoreResponse(msgspec.Struct, frozen=True):
+    """`version` is the scorer's name@N, as it goes into receipts and the log."""
+
+    model: str
+    version: str
+    scores: list[Score]
+
+
+class ScorerInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a scorer can do.
+
+    prompt_only: it may be asked about a conversation without a candidate.
+    categories: the names a safety classifier answers with; empty for a reward model.
+    max_tokens: the longest input it reads at once.
+    """
+
+    id: str
+    kind: Kind
+    version: str
+    prompt_only: bool
+    max_tokens: int
+    categories: list[str] = []
+
+
+class ScorerList(msgspec.Struct, frozen=True):
+    data: list[ScorerInfo]
+
+
+class Scorer(Protocol):
+    """One scorer, wherever it runs. Cancelling the task that awaits `score` drops its queued work."""
+
+    @property
+    def info(self) -> ScorerInfo: ...
+
+    async def score(self, request: ScoreRequest) -> list[Score]:
+        """One score a candidate, in order; one for the conversation where there are no candidates.
+
+        Raises a `scorers.errors.ScorerError` where it cannot answer at all.
+        """
+        ...

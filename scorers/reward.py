@@ -1,0 +1,52 @@
+"""A reward model: one label, whose raw logit is the reward. Never squashed: a sigmoid is 1.0 for all logits over 17."""
+
+import math
+from collections.abc import Sequence
+
+from scorers.classifier import Classifier, LoadError
+from scorers.contract import Score
+from scorers.model_scorer import CannotScore, Row
+from scorers.reading import Sort
+from scorers.template import ChatTemplate
+
+
+class RewardReader:
+    """Reads a whole input or says that it is too long: a reward for the first part of an answer is another number."""
+
+    def __init__(self, max_tokens: int) -> None:
+        self._max_tokens = max_tokens
+
+    def windows(self, ids: list[int]) -> list[list[int]]:
+        """The input itself. Raises CannotScore where it is empty or too long."""
+        if not ids:
+            raise CannotScore("The chat template gave no tokens to score.")
+        if len(ids) > self._max_tokens:
+            raise CannotScore(f"The input has {len(ids)} tokens, the model reads at most {self._max_tokens}.")
+        return [ids]
+
+    def score(self, rows: Sequence[Row], tokens: int) -> Score:
+        """The logit. Raises CannotScore where it is no finite number."""
+        [[value]] = rows
+        if not math.isfinite(value):
+            raise CannotScore(f"The model answered {value}, which is no finite number.")
+        return Score(value=value, tokens=tokens)
+
+
+def reward_parts(classifier: Classifier) -> tuple[ChatTemplate, RewardReader]:
+    """How this model reads conversations and what its rows mean. Raises LoadError where it is no reward model.
+
+    It reads what its own template shows, as in training, and besides refusals and tool calls, without which an answer
+    that has nothing else would be scored as the empty one.
+    """
+    if len(classifier.labels) != 1:
+        raise LoadError(
+            f"{classifier.name} has {len(classifier.labels)} labels; a reward model served here has exactly one. "
+            "A classifier of unsafe content has kind: safety."
+        )
+    if not classifier.tokenizer.chat_template:
+        raise LoadError(
+            f"The tokenizer of {classifier.name} has no chat template, which a reward model needs to read a "
+            "conversation as it did in training."
+        )
+    template = ChatTemplate(classifier.tokenizer, classifier.tokens, Sort.ACTION)
+    return template, RewardReader(classifier.max_tokens)

@@ -1,0 +1,130 @@
+"""A safety classifier: the probability of each category of unsafe content.
+
+A model with `problem_type: multi_label_classification` has a sigmoid a label, any other a softmax over its labels.
+Labels that mean 'nothing wrong' are no categories.
+
+A guard has to see everything: all the fields of a message (see `scorers.template`), and all of a long text. An input
+longer than the model reads is read in windows that overlap by a quarter, and a category's probability is the largest
+over the windows. The later windows begin in the middle of the conversation, without its head. More than 64 windows
+are an error, which the gateway treats as a guard that cannot answer.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+
+from scorers.classifier import Classifier, LoadError
+from scorers.contract import Score
+from scorers.model_scorer import CannotScore, Encoder, Row
+from scorers.reading import Sort
+from scorers.template import ChatTemplate, PlainText
+
+MAX_WINDOWS = 64
+
+
+def windows(ids: Sequence[int], size: int) -> list[list[int]]:
+    """Pieces of at most `size` ids that cover all of them, neighbours sharing at least a quarter of `size`.
+
+    The last piece ends where the input ends. `size` is at least 1.
+    """
+    if len(ids) <= size:
+        return [list(ids)]
+    step = size - math.ceil(size / 4) or 1
+    starts = [*range(0, len(ids) - size, step), len(ids) - size]
+    return [list(ids[start : start + size]) for start in starts]
+
+
+def window_count(length: int, size: int) -> int:
+    """How many pieces `windows` would make of this many ids."""
+    step = size - math.ceil(size / 4) or 1
+    return 1 if length <= size else math.ceil((length - size) / step) + 1
+
+
+class SafetyReader:
+    """`categories` holds (index of the label, name) of each label that is a category."""
+
+    def __init__(
+        self,
+        categories: Sequence[tuple[int, str]],
+        *,
+        multi_label: bool,
+        max_tokens: int,
+        prefix: Sequence[int] = (),
+        suffix: Sequence[int] = (),
+    ) -> None:
+        self._categories = tuple(categories)
+        self._multi_label = multi_label
+        self._prefix, self._suffix = list(prefix), list(suffix)
+        self._size = max(1, max_tokens - len(prefix) - len(suffix))
+
+    @property
+    def names(self) -> list[str]:
+        """The categories, in the model's order."""
+        return [name for _, name in self._categories]
+
+    def windows(self, ids: list[int]) -> list[list[int]]:
+        """All of the input, in windows. Raises CannotScore where it is empty or has more than 64."""
+        count = window_count(len(ids), self._size)
+        if count > MAX_WINDOWS:
+            raise CannotScore(
+                f"The input has {len(ids)} tokens, {count} windows of {self._size}; at most {MAX_WINDOWS} are read."
+            )
+        framed = [self._prefix + piece + self._suffix for piece in windows(ids, self._size)]
+        if not framed[0]:
+            raise CannotScore("The chat template gave no tokens to score.")
+        return framed
+
+    def score(self, rows: Sequence[Row], tokens: int) -> Score:
+        """The largest probability of each category over the windows. Raises CannotScore for logits not finite."""
+        if not all(math.isfinite(logit) for row in rows for logit in row):
+            raise CannotScore("The model answered with a number that is not finite.")
+        squash = sigmoids if self._multi_label else softmax
+        read = [squash(row) for row in rows]
+        return Score(
+            categories={name: max(row[index] for row in read) for index, name in self._categories}, tokens=tokens
+        )
+
+
+def sigmoids(logits: Sequence[float]) -> list[float]:
+    """1 / (1 + exp(-x)) of each, without overflow."""
+    return [1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)) for x in logits]
+
+
+def softmax(logits: Sequence[float]) -> list[float]:
+    """exp(x) over the sum of exp, without overflow."""
+    largest = max(logits)
+    weights = [math.exp(x - largest) for x in logits]
+    total = sum(weights)
+    return [weight / total for weight in weights]
+
+
+def safety_parts(classifier: Classifier, safe_labels: Collection[str]) -> tuple[Encoder, SafetyReader]:
+    """How this model reads conversations and what its rows mean. Raises LoadError where it cannot be a guard."""
+    if len(classifier.labels) < 2 and not classifier.multi_label:
+        raise LoadError(
+            f"{classifier.name} has a single label, so its number is no probability; a safety classifier has at least "
+            "two. A model with one raw score has kind: reward."
+        )
+    safe = {label.casefold() for label in safe_labels}
+    categories = [(index, label) for index, label in enumerate(classifier.labels) if label.casefold() not in safe]
+    if not categories:
+        raise LoadError(
+            f"All labels of {classifier.name} ({', '.join(classifier.labels)}) are listed in safe_labels, so it could "
+            "flag nothing."
+        )
+    if not classifier.multi_label and len(categories) == len(classifier.labels):
+        raise LoadError(
+            f"None of the labels of {classifier.name} ({', '.join(classifier.labels)}) is listed in safe_labels; its "
+            "probabilities add up to one, so it would flag everything. Name the label that means 'nothing wrong'."
+        )
+    if classifier.tokenizer.chat_template:
+        reader = SafetyReader(categories, multi_label=classifier.multi_label, max_tokens=classifier.max_tokens)
+        return ChatTemplate(classifier.tokenizer, classifier.tokens, Sort.ALL), reader
+    tokens = classifier.tokens
+    reader = SafetyReader(
+        categories,
+        multi_label=classifier.multi_label,
+        max_tokens=classifier.max_tokens,
+        prefix=tokens.prefix,
+        suffix=tokens.suffix,
+    )
+    return PlainText(tokens, Sort.ALL), reader

@@ -1,0 +1,151 @@
+"""The scorer server's HTTP: the routes of `scorers.contract`, health and metrics. Errors are JSON in OpenAI's shape."""
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import AsyncIterator
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from scorers.contract import ScoreRequest, ScoreResponse, ScorerList
+from scorers.errors import BadScoreRequest, ScorerError
+from scorers.metrics import Metrics
+from scorers.service import Service
+
+logger = logging.getLogger(__name__)
+
+_decode = msgspec.json.Decoder(ScoreRequest).decode
+_encode = msgspec.json.Encoder().encode
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
+
+
+def create_app(service: Service, metrics: Metrics, max_body_bytes: int) -> FastAPI:
+    """The application; it starts the service's loading when it starts, and closes it when it stops."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        await service.close()
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+
+    def failure(status: int, code: str, message: str, param: str | None = None) -> Response:
+        metrics.errors.labels(code).inc()
+        return _json({"error": _error(status, code, message, param)}, status)
+
+    async def score(request: Request) -> Response:
+        body = await _body(request, max_body_bytes)
+        return _json(await _while_connected(request, service, read_request(body)))
+
+    async def scorers(_: Request) -> Response:
+        return _json(ScorerList(service.infos()))
+
+    async def alive(_: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def ready(_: Request) -> Response:
+        loading = service.loading
+        if not loading:
+            return _json({"status": "ready"})
+        message = f"Loading {loading[0]}" + (f"; then {', '.join(loading[1:])}." if loading[1:] else ".")
+        body = {"status": "loading", "loading": loading, "error": _error(503, "scorer_unavailable", message, None)}
+        return _json(body, 503)
+
+    async def show_metrics(_: Request) -> Response:
+        return Response(metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def on_scorer_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, ScorerError)
+        if error.status == 500:
+            logger.error("%s", error, exc_info=error.__cause__)
+        param = error.param if isinstance(error, BadScoreRequest) else None
+        return failure(error.status, error.code, str(error), param)
+
+    async def on_http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        message = {
+            404: f"There is no route {request.url.path} here.",
+            405: f"{request.url.path} does not take {request.method}.",
+        }.get(error.status_code, error.detail)
+        answer = failure(error.status_code, _HTTP_CODES.get(error.status_code, "invalid_request"), message)
+        answer.headers.update(error.headers or {})
+        return answer
+
+    async def on_any_error(_: Request, error: Exception) -> Response:
+        return failure(500, "internal_error", f"The scorer server failed ({type(error).__name__}); its log says why.")
+
+    async def on_disconnect(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)
+
+    app.add_route("/v1/score", score, methods=["POST"])
+    app.add_route("/v1/scorers", scorers, methods=["GET"])
+    app.add_route("/healthz", alive, methods=["GET"])
+    app.add_route("/readyz", ready, methods=["GET"])
+    app.add_route("/metrics", show_metrics, methods=["GET"])
+    app.add_exception_handler(ScorerError, on_scorer_error)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(ClientDisconnect, on_disconnect)
+    app.add_exception_handler(Exception, on_any_error)
+    return app
+
+
+def read_request(body: bytes) -> ScoreRequest:
+    """The body as a ScoreRequest. Raises BadScoreRequest naming the field that is wrong."""
+    try:
+        return _decode(body)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at ")
+        field = re.sub(r"^\$\.?", "", where.strip("`")) or None
+        if field is None and (missing := re.search(r"required field `([^`]+)`", what)):
+            field = missing.group(1)
+        place = f"{field}: " if field else ""
+        raise BadScoreRequest(f"{place}{what}.", field) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadScoreRequest(f"The body is not valid JSON: {error}.") from None
+    except RecursionError:
+        raise BadScoreRequest("The body is nested too deeply.") from None
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    too_large = HTTPException(413, f"The body is larger than {limit} bytes.")
+    if int(request.headers.get("content-length", 0)) > limit:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise too_large
+    return bytes(body)
+
+
+async def _while_connected(request: Request, service: Service, asked: ScoreRequest) -> ScoreResponse:
+    """Score, and drop it when the client goes away. Raises ClientDisconnect then."""
+    work = asyncio.ensure_future(service.score(asked))
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+        raise ClientDisconnect
+    finally:
+        work.cancel()
+        gone.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _error(status: int, code: str, message: str, param: str | None) -> dict[str, str | None]:
+    kind = "invalid_request_error" if status < 500 and status != 429 else "server_error"
+    return {"message": message, "type": "rate_limit_error" if status == 429 else kind, "param": param, "code": code}
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(_encode(value), status, media_type="application/json")

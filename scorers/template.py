@@ -1,0 +1,145 @@
+"""A conversation, and the answer that is judged, to token ids by the model's own chat template.
+
+Two dangers are met here. Untrusted text must not become control tokens: see `scorers.tokens`. And a template shows
+only the fields it knows (most drop reasoning, small ones drop tool calls), so what a scorer must see and the template
+dropped is appended to the same message's content, on a line of its own, and the conversation is rendered again. Where
+content itself must be seen (a guard), a message that the template drops or cuts (a role it does not know, a part before
+`</think>`) is rendered as the user's. What is missing then is an error, never a verdict on less than the whole.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from scorers.contract import Message
+from scorers.errors import BadScoreRequest, ScorerFailed
+from scorers.reading import Sort, read_message, texts
+from scorers.tokens import SafeTokenizer
+
+
+class ChatTemplate:
+    """Renders and tokenises for one model. `shows` is what the scorer must see of each message."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, tokens: SafeTokenizer, shows: Sort) -> None:
+        self._tokenizer = tokenizer
+        self._tokens = tokens
+        self._shows = shows
+
+    def encode(
+        self, messages: Sequence[Message], candidate: Message | None, tools: Sequence[dict[str, Any]]
+    ) -> list[int]:
+        """Token ids of the conversation, ending with `candidate` where there is one; no generation prompt.
+
+        Raises BadScoreRequest for what cannot be read or what the template refuses.
+        """
+        turns = read_turns(messages, candidate)
+        try:
+            hidden = self._tokens.hide([turns, list(tools)])
+            shown, given_tools = hidden.value
+            return self._tokens.encode(self._render_all(shown, given_tools or None), hidden)
+        except RecursionError:
+            raise BadScoreRequest("The conversation is nested too deeply to be read.", "messages") from None
+
+    def _render_all(self, turns: list[Message], tools: list[dict[str, Any]] | None) -> str:
+        rendered = self._render(turns, tools)
+        lost = _lost(turns, rendered, self._shows)
+        if not lost:
+            return rendered
+        turns = [_with_text(turn, lost.get(index, [])) for index, turn in enumerate(turns)]
+        rendered = self._render(turns, tools)
+        lost = _lost(turns, rendered, self._shows)
+        if not lost:
+            return rendered
+        if Sort.CONTENT in self._shows:
+            turns = [{**turn, "role": "user"} if index in lost else turn for index, turn in enumerate(turns)]
+            rendered = self._render(turns, tools)
+            lost = _lost(turns, rendered, self._shows)
+        if lost:
+            raise BadScoreRequest(f"The scorer's chat template leaves out the text of messages[{min(lost)}].")
+        return rendered
+
+    def _render(self, turns: list[Message], tools: list[dict[str, Any]] | None) -> str:
+        try:
+            rendered = self._tokenizer.apply_chat_template(
+                turns,
+                tools=tools,  # type: ignore[arg-type]  # a list of dicts is what it takes; list is invariant
+                tokenize=False,
+                add_generation_prompt=False,
+            )
+        except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise BadScoreRequest(
+                f"The scorer's chat template refuses this conversation: {reason}.", "messages"
+            ) from error
+        if not isinstance(rendered, str):
+            raise ScorerFailed("The scorer's chat template did not give text.")
+        return rendered
+
+
+class PlainText:
+    """For classifiers without a chat template (most BERT-like ones): the judged message's text alone.
+
+    That is the candidate, or else the last user message. The tokenizer's own [CLS] and [SEP] are put around each
+    window by the caller.
+    """
+
+    def __init__(self, tokens: SafeTokenizer, shows: Sort) -> None:
+        self._tokens = tokens
+        self._shows = shows
+
+    def encode(
+        self, messages: Sequence[Message], candidate: Message | None, tools: Sequence[dict[str, Any]]
+    ) -> list[int]:
+        """Token ids of the judged text. Raises BadScoreRequest for what cannot be read."""
+        turns = read_turns(messages, candidate)
+        judged = turns[-1]
+        if candidate is None:
+            judged = next((turn for turn in reversed(turns) if turn["role"] == "user"), judged)
+        hidden = self._tokens.hide("\n".join(texts(judged, self._shows)))
+        return self._tokens.encode(hidden.value, hidden)
+
+
+def read_turns(messages: Sequence[Message], candidate: Message | None) -> list[Message]:
+    """The turns in order, plain. Raises BadScoreRequest naming what cannot be read, or where there is nothing."""
+    turns = [read_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
+    if not turns:
+        raise BadScoreRequest("messages must hold at least one message.", "messages")
+    if candidate is not None:
+        turns.append(read_message({"role": "assistant", **candidate}, "candidates[]"))
+    return turns
+
+
+def _lost(turns: Sequence[Message], rendered: str, shows: Sort) -> dict[int, list[str]]:
+    """By turn, the texts that `rendered` does not hold.
+
+    The last turn is the judged one: its text must stand after what precedes it, or an answer that repeats the
+    prompt would count as seen where only the prompt is.
+    """
+    lost: dict[int, list[str]] = {}
+    last, end = len(turns) - 1, 0
+    for index, turn in enumerate(turns):
+        start = end if index == last else 0
+        for text in texts(turn, shows):
+            found = _find(rendered, text.strip(), start)
+            if found < 0:
+                lost.setdefault(index, []).append(text)
+            elif index != last:
+                end = max(end, found)
+    return lost
+
+
+def _find(rendered: str, text: str, start: int) -> int:
+    """Where the text ends in `rendered`, as it is or as JSON writes it; -1 where it is missing."""
+    for spelling in (text, json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]):
+        found = rendered.find(spelling, start)
+        if found >= 0:
+            return found + len(spelling)
+    return -1
+
+
+def _with_text(turn: Message, more: Sequence[str]) -> Message:
+    parts = [part for part in (turn["content"], *more) if part]
+    return {**turn, "content": "\n".join(parts)}

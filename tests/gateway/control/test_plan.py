@@ -1,0 +1,85 @@
+import json
+from typing import Any
+
+import pytest
+
+from gateway.api.protocol import parse_chat
+from gateway.config import Config, parse
+from gateway.control.plan import Plan, make_plan
+from gateway.control.profiles import ModelDirectory, ProfileStore
+from gateway.errors import BadRequest, ModelNotFound
+
+CONFIG: Config = parse(
+    {
+        "policies": {"p": {"model": "x", "version": 3}},
+        "scorers": {"reward": {"kind": "reward", "model": "x"}, "safety": {"kind": "safety", "model": "x"}},
+        "profiles": {
+            "default": {"n": 4, "max_n": 8, "max_tokens": 50, "max_tokens_limit": 100},
+            "other": {"n": 2, "show_candidates": False, "temperature": 0.7},
+            "cold": {"temperature": 0},
+        },
+        "models": {"m": {"policy": "p", "profile": "default"}},
+    }
+)
+
+
+def plan(**fields: Any) -> Plan:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}
+    request = parse_chat(json.dumps(body).encode())
+    return make_plan(request, ModelDirectory(CONFIG), ProfileStore(CONFIG.profiles), {"p": 3}, 120.0)
+
+
+def test_a_plain_request_gets_the_models_profile() -> None:
+    found = plan()
+    assert (found.n, found.deliver, found.max_tokens, found.strategy) == (4, 1, 50, "best_of_n")
+    assert (found.profile.version, found.policy_version) == ("default@1", "p@3")
+
+
+def test_sampled_are_the_larger_of_the_strategys_n_and_the_clients() -> None:
+    assert (plan(n=6).n, plan(n=6).deliver) == (6, 6)
+    assert (plan(n=2).n, plan(n=2).deliver) == (4, 2)
+    assert (plan(n=2, guidance={"n": 3}).n) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "limit"),
+    [
+        ({"guidance": {"n": 9}}, "guidance.n", "8"),
+        ({"guidance": {"n": 0}}, "guidance.n", "8"),
+        ({"n": 9}, "n", "8"),
+        ({"max_tokens": 101}, "max_tokens", "100"),
+        ({"guidance": {"budget": {"ms": 0}}}, "guidance.budget.ms", "120000"),
+        ({"guidance": {"budget": {"ms": 120_001}}}, "guidance.budget.ms", "120000"),
+        ({"guidance": {"profile": "nope"}}, "guidance.profile", "default"),
+        ({"guidance": {"strategy": "magic"}}, "guidance.strategy", "best_of_n"),
+        ({"guidance": {"stream_mode": "first"}}, "guidance.stream_mode", "hold"),
+        ({"guidance": {"profile": "other", "return_candidates": True}}, "guidance.return_candidates", "profile"),
+        ({"n": 2, "temperature": 0}, "n", "temperature 0"),
+    ],
+)
+def test_beyond_a_bound_is_a_400_naming_field_and_limit(fields: dict[str, Any], param: str, limit: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        plan(**fields)
+    assert caught.value.param == param
+    assert limit in caught.value.message
+
+
+def test_an_unknown_model_is_a_404_that_lists_what_there_is() -> None:
+    with pytest.raises(ModelNotFound, match="Available: m"):
+        plan(model="gpt-4o")
+
+
+def test_at_temperature_zero_one_candidate_is_sampled() -> None:
+    assert (plan(temperature=0).n, plan(temperature=0).strategy) == (1, "greedy")
+    assert plan(guidance={"profile": "cold"}).strategy == "greedy"
+
+
+def test_the_profiles_temperature_holds_where_the_request_names_none() -> None:
+    assert plan(guidance={"profile": "other"}).sampling["temperature"] == 0.7
+    assert plan(guidance={"profile": "other"}, temperature=1.5).sampling["temperature"] == 1.5
+    assert "temperature" not in plan().sampling
+
+
+def test_guidance_seed_comes_before_the_requests() -> None:
+    assert plan(seed=1, guidance={"seed": 2}).seed == 2
+    assert plan(seed=1).seed == 1

@@ -1,0 +1,19 @@
+"""Judged candidates in one line, for tests."""
+
+from gateway.decoding.candidate import Candidate, Judged
+from gateway.log.records import Verdict
+
+
+def candidate(index: int, text: str = "text", *, finished_s: float = 0.0, wave: int = 0) -> Candidate:
+    message = {"role": "assistant", "content": text}
+    return Candidate(index, wave, None, message, "stop", None, None, [1, 2], 2, finished_s)
+
+
+def judged(
+    index: int, reward: float | None, *, flagged: bool = False, unjudged: bool = False, finished_s: float = 0.0
+) -> Judged:
+    verdict = Verdict(categories={"x": 0.9 if flagged else 0.1}, flagged=["x"] if flagged else [])
+    if unjudged:
+        verdict = Verdict(error="no answer")
+    error = "failed" if reward is None else None
+    return Judged(candidate(index, finished_s=finished_s), reward, error, verdict, 0.0)

@@ -1,0 +1,144 @@
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from gateway.decoding.best_of_n import best_of_n
+from gateway.decoding.candidate import Candidate, Judged
+from gateway.decoding.strategy import Decision, Progress, Task
+from gateway.errors import ApiError, DeadlineExceeded, GuardUnavailable, WorkerError
+from tests.gateway.decoding.judged import candidate, judged
+
+
+@dataclass
+class ScriptedSampler:
+    """Yields n candidates a wave, `pause_s` apart; fails with `failure` after `fail_after` of them."""
+
+    pause_s: float = 0.0
+    failure: ApiError | None = None
+    fail_after: int = 0
+    waves: list[int] = field(default_factory=list)
+    closed: int = 0
+
+    async def sample(self, n: int, wave: int) -> AsyncGenerator[Candidate, None]:
+        self.waves.append(n)
+        try:
+            for i in range(n):
+                if self.failure and i >= self.fail_after:
+                    raise self.failure
+                await asyncio.sleep(self.pause_s)
+                yield candidate(wave * n + i, finished_s=asyncio.get_running_loop().time(), wave=wave)
+        finally:
+            self.closed += 1
+
+
+@dataclass
+class ScriptedJudge:
+    verdict: Callable[[int], Judged]
+    delay_s: float = 0.0
+    begun_s: list[float] = field(default_factory=list)
+
+    async def judge(self, candidates: Sequence[Candidate]) -> list[Judged]:
+        self.begun_s.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(self.delay_s)
+        return [self.verdict(one.index) for one in candidates]
+
+
+async def decide(
+    sampler: ScriptedSampler, judge: ScriptedJudge, *, n: int = 4, resample: int = 1, seconds: float = 5.0
+) -> Decision:
+    deadline = asyncio.get_running_loop().time() + seconds
+    return await best_of_n(Task(n, resample, deadline, unjudged_passes=False), sampler, judge, Progress())
+
+
+async def test_the_best_safe_candidate_is_first() -> None:
+    judge = ScriptedJudge(lambda i: judged(i, float(i), flagged=i == 3))
+    decision = await decide(ScriptedSampler(), judge)
+    assert decision.order == (2, 1, 0)
+    assert decision.degraded is None
+    assert len(decision.judged) == 4
+
+
+async def test_candidates_are_judged_while_others_still_decode() -> None:
+    sampler = ScriptedSampler(pause_s=0.02)
+    judge = ScriptedJudge(lambda i: judged(i, float(i)))
+    decision = await decide(sampler, judge)
+    last_finished = judge.begun_s[-1]
+    assert all(begun < last_finished for begun in judge.begun_s[:-1])
+    assert len(judge.begun_s) == 4
+    assert decision.order[0] == 3
+
+
+async def test_another_wave_is_sampled_when_none_is_safe() -> None:
+    sampler = ScriptedSampler()
+    decision = await decide(sampler, ScriptedJudge(lambda i: judged(i, float(i), flagged=i < 4)))
+    assert sampler.waves == [4, 4]
+    assert decision.order[0] == 7
+    assert len(decision.judged) == 8
+
+
+async def test_when_no_wave_has_a_safe_one_the_order_is_empty() -> None:
+    sampler = ScriptedSampler()
+    decision = await decide(sampler, ScriptedJudge(lambda i: judged(i, 1.0, flagged=True)))
+    assert sampler.waves == [4, 4]
+    assert decision.order == ()
+
+
+async def test_without_any_guard_answer_nothing_is_delivered_and_nothing_refused() -> None:
+    with pytest.raises(GuardUnavailable):
+        await decide(ScriptedSampler(), ScriptedJudge(lambda i: judged(i, 1.0, unjudged=True)))
+
+
+async def test_a_candidate_the_guard_could_not_judge_is_passed_over() -> None:
+    decision = await decide(ScriptedSampler(), ScriptedJudge(lambda i: judged(i, float(i), unjudged=i == 3)))
+    assert decision.order[0] == 2
+    assert decision.degraded == "guard_partial"
+
+
+async def test_no_reward_at_all_delivers_the_first_finished_and_says_so() -> None:
+    judge = ScriptedJudge(lambda i: judged(i, None, finished_s=10.0 - i))
+    decision = await decide(ScriptedSampler(), judge)
+    assert decision.order[0] == 3
+    assert decision.degraded == "reward_unavailable"
+
+
+async def test_some_rewards_missing_is_said() -> None:
+    decision = await decide(ScriptedSampler(), ScriptedJudge(lambda i: judged(i, None if i else 1.0)))
+    assert decision.order[0] == 0
+    assert decision.degraded == "reward_partial"
+
+
+async def test_survivors_are_delivered_when_the_worker_breaks_off() -> None:
+    sampler = ScriptedSampler(failure=WorkerError("gone"), fail_after=2)
+    decision = await decide(sampler, ScriptedJudge(lambda i: judged(i, float(i))))
+    assert decision.order == (1, 0)
+    assert decision.degraded == "worker_partial"
+
+
+async def test_nothing_sampled_is_the_workers_error() -> None:
+    with pytest.raises(WorkerError, match="gone"):
+        await decide(ScriptedSampler(failure=WorkerError("gone")), ScriptedJudge(lambda i: judged(i, 1.0)))
+
+
+async def test_at_the_deadline_the_best_so_far_is_delivered() -> None:
+    sampler = ScriptedSampler(pause_s=0.2)
+    decision = await decide(sampler, ScriptedJudge(lambda i: judged(i, float(i))), n=100, seconds=0.5)
+    assert decision.degraded == "deadline"
+    assert 1 <= len(decision.judged) < 100
+    assert sampler.closed == 1
+
+
+async def test_a_deadline_before_any_candidate_is_a_504() -> None:
+    with pytest.raises(DeadlineExceeded):
+        await decide(ScriptedSampler(pause_s=5.0), ScriptedJudge(lambda i: judged(i, 1.0)), seconds=0.05)
+
+
+async def test_cancelling_closes_the_sampler() -> None:
+    sampler = ScriptedSampler(pause_s=5.0)
+    task = asyncio.create_task(decide(sampler, ScriptedJudge(lambda i: judged(i, 1.0))))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert sampler.closed == 1

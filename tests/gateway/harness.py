@@ -1,0 +1,103 @@
+"""A whole gateway on real sockets in the test's event loop, in front of fakes; its log goes to the test's folder."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import uvicorn
+from fastapi import FastAPI
+
+from gateway.app import create_app
+from gateway.config import Config, parse
+from gateway.log.records import Interaction, Record
+from gateway.serving import ChatService
+from tests.fakes import FakeScorers, FakeWorker, serve
+
+
+@dataclass
+class Harness:
+    """session: an HTTP client whose base is the gateway. accepted: the records handed to the log, in order."""
+
+    url: str
+    app: FastAPI
+    session: aiohttp.ClientSession
+    worker: FakeWorker
+    scorers: FakeScorers
+    accepted: list[Record]
+
+    @property
+    def service(self) -> ChatService:
+        service: ChatService = self.app.state.service
+        return service
+
+    @property
+    def interactions(self) -> list[Interaction]:
+        return [record for record in self.accepted if isinstance(record, Interaction)]
+
+    async def chat(self, text: str = "hi", **fields: Any) -> tuple[int, Any, dict[str, Any]]:
+        """(status, headers, body) of one unary chat completion."""
+        body = {"model": "m", "messages": [{"role": "user", "content": text}], **fields}
+        async with self.session.post("/v1/chat/completions", json=body) as reply:
+            return reply.status, reply.headers, await reply.json()
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.service.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def config_for(worker: FakeWorker, scorers: FakeScorers, data_dir: Path, profile: dict[str, Any]) -> Config:
+    return parse(
+        {
+            "data_dir": str(data_dir),
+            # Nothing listens there: the log journals, and answers go on.
+            "redis": {"url": "redis://127.0.0.1:1/0"},
+            "policies": {"policy": {"model": "somewhere", "workers": [{"url": worker.url}]}},
+            "scorers": {
+                "reward": {"kind": "reward", "model": "somewhere", "url": scorers.url},
+                "safety": {"kind": "safety", "model": "somewhere", "url": scorers.url},
+            },
+            "profiles": {"default": {"n": 4, "refusal": "No.", **profile}},
+            "models": {"m": {"policy": "policy", "profile": "default"}},
+        }
+    )
+
+
+@asynccontextmanager
+async def running_gateway(
+    data_dir: Path, worker: FakeWorker | None = None, scorers: FakeScorers | None = None, **profile: Any
+) -> AsyncIterator[Harness]:
+    """Starts fakes and gateway, and stops them."""
+    worker, scorers = worker or FakeWorker(), scorers or FakeScorers(rewards=len)
+    async with serve(worker), serve(scorers):
+        app = create_app(config_for(worker, scorers, data_dir, profile))
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            server = uvicorn.Server(
+                uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2, http="httptools")
+            )
+            task = asyncio.create_task(server.serve(sockets=[listener]))
+            while not server.started:
+                if task.done():
+                    task.result()
+                await asyncio.sleep(0.01)
+            accepted: list[Record] = []
+            _spy(app.state.service, accepted)
+            async with aiohttp.ClientSession(url) as session:
+                yield Harness(url, app, session, worker, scorers, accepted)
+            server.should_exit = True
+            await task
+
+
+def _spy(service: ChatService, accepted: list[Record]) -> None:
+    accept = service.log.accept
+
+    def spy(record: Record) -> bool:
+        accepted.append(record)
+        return accept(record)
+
+    service.log.accept = spy  # type: ignore[method-assign]

@@ -1,0 +1,45 @@
+"""The gateway as a process: what it imports, how fast it starts, what it says when it cannot."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.__main__ import check_address
+from gateway.config import GatewayConfig
+from gateway.errors import ConfigError
+
+
+def test_the_gateway_imports_no_model_library() -> None:
+    code = (
+        "import sys, gateway.__main__; print(sorted({'torch','transformers','vllm','trl','numpy'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("yaml", "reason"),
+    [
+        ("models: {}", "models: there is none"),
+        ("gateway: {host: 0.0.0.0}", "which other machines can reach"),
+        ("gateway: {port: 0}", "gateway.port"),
+        ("gateway: [", "not valid YAML"),
+    ],
+)
+def test_what_is_wrong_is_one_plain_sentence_and_no_traceback(tmp_path: Path, yaml: str, reason: str) -> None:
+    path = tmp_path / "bestow.yaml"
+    path.write_text(yaml)
+    run = subprocess.run([sys.executable, "-m", "gateway", "--config", str(path)], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert reason in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_only_loopback_is_served_without_keys() -> None:
+    check_address(GatewayConfig())
+    check_address(GatewayConfig(host="::1"))
+    check_address(GatewayConfig(host="0.0.0.0", allow_anonymous=True))
+    with pytest.raises(ConfigError):
+        check_address(GatewayConfig(host="192.0.2.1"))
