@@ -16,6 +16,7 @@ import uvicorn
 
 from scorers.configuration import ConfigurationError, ServerSettings, read_settings
 from scorers.metrics import Metrics
+from scorers.model_path import LoadError, model_path
 from scorers.server import create_app
 from scorers.service import ServedScorer, Service
 from scorers.settings import ScorerConfig
@@ -47,9 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = read_settings(options.config)
+        missing = [_missing(name, scorer) for name, scorer in settings.scorers.items()]
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
+    if any(missing):
+        print("\n".join(filter(None, missing)), file=sys.stderr)
+        return 1
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     host = options.host or settings.server.host
@@ -60,6 +65,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(_why_not(error, host, port), file=sys.stderr)
         return 1
     return _serve(settings, listener)
+
+
+def _missing(name: str, scorer: ScorerConfig) -> str | None:
+    """Why there can be no model, told before torch is loaded for nothing."""
+    try:
+        model_path(scorer.model)
+    except LoadError as error:
+        return f"The scorer {name} cannot be served. {error}"
+    return None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,6 @@ in, so that each input is read at its true last token.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,15 +15,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from transformers.utils import logging as transformers_logging
 
 from scorers.errors import ScorerFailed
+from scorers.model_path import LoadError, model_path
 from scorers.tokens import SafeTokenizer
 
 Dtype = Literal["float32", "bfloat16", "auto"]
 _DTYPES: dict[str, Any] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": "auto"}
 _NO_LIMIT = 10**9
-
-
-class LoadError(Exception):
-    """A model that cannot be served; its message is one plain sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +71,7 @@ def _unused_last(inputs: Sequence[Sequence[int]]) -> int:
 
 def load_classifier(model: str, dtype: Dtype = "float32", max_tokens: int | None = None) -> Classifier:
     """Load from a local folder or a Hugging Face id, on a GPU if there is one. Raises LoadError."""
-    model = _checked_path(model)
+    model = model_path(model)
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -111,17 +107,6 @@ def load_classifier(model: str, dtype: Dtype = "float32", max_tokens: int | None
         device=device,
         dtype=str(loaded.dtype).removeprefix("torch."),
     )
-
-
-def _checked_path(model: str) -> str:
-    """The folder with `~` expanded, or the Hugging Face id as it is."""
-    path = Path(model).expanduser()
-    looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
-    if looks_local and not path.is_dir():
-        raise LoadError(f"There is no folder {model} with a model in it.")
-    if path.is_dir() and not (path / "config.json").is_file():
-        raise LoadError(f"The folder {model} holds no model: there is no config.json in it.")
-    return str(path) if path.is_dir() else model
 
 
 def _limit(model: str, config: Any, tokenizer: PreTrainedTokenizerBase, wanted: int | None) -> int:

@@ -71,7 +71,7 @@ class ScorerClient:
         return ScoreResponse(answer.model, answer.version, [_checked(score) for score in answer.scores])
 
     async def scorers(self, timeout_s: float = 3.0) -> list[ScorerInfo]:
-        """What the server serves. Raises a ScorerError; ScorerUnavailable while models are loading."""
+        """What the server serves; what it is still loading is not in it. Raises a ScorerError."""
         raw = await self._call("GET", "/v1/scorers", timeout_s)
         try:
             return _decode_list(raw).data
@@ -126,8 +126,6 @@ def _read_response(raw: bytes) -> _WireResponse:
     """Raises ValueError (msgspec's errors are ones) where the answer is not of the contract's shape."""
     try:
         return _decode_response(raw)
-    except msgspec.ValidationError:
-        raise
     except msgspec.DecodeError:
         # NaN and Infinity are no JSON, but Python servers write them; only their own candidates shall fail.
         return msgspec.convert(json.loads(raw), _WireResponse)

@@ -5,15 +5,14 @@ import os
 import torch
 
 from scorers.batcher import Batcher, Observe
-from scorers.classifier import Classifier, LoadError, load_classifier
+from scorers.classifier import Classifier, load_classifier
 from scorers.contract import ScorerInfo
 from scorers.errors import ScorerError
+from scorers.model_path import LoadError
 from scorers.model_scorer import CannotScore, Encoder, ModelScorer, Reader, Row
 from scorers.reward import reward_parts
 from scorers.safety import SafetyReader, safety_parts
 from scorers.settings import ScorerConfig, ScorerServerConfig
-
-__all__ = ["LoadError", "load_scorer"]
 
 
 def load_scorer(

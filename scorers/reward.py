@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from scorers.classifier import Classifier, LoadError
+from scorers.classifier import Classifier
 from scorers.contract import Score
+from scorers.model_path import LoadError
 from scorers.model_scorer import CannotScore, Row
 from scorers.reading import Sort
 from scorers.template import ChatTemplate

@@ -12,8 +12,9 @@ are an error, which the gateway treats as a guard that cannot answer.
 import math
 from collections.abc import Collection, Sequence
 
-from scorers.classifier import Classifier, LoadError
+from scorers.classifier import Classifier
 from scorers.contract import Score
+from scorers.model_path import LoadError
 from scorers.model_scorer import CannotScore, Encoder, Row
 from scorers.reading import Sort
 from scorers.template import ChatTemplate, PlainText

@@ -19,6 +19,9 @@ from scorers.errors import BadScoreRequest, ScorerFailed
 from scorers.reading import Sort, read_message, texts
 from scorers.tokens import SafeTokenizer
 
+# Characters searched in vain for one conversation: about a second. Real conversations stay far below.
+_MAX_SEARCHED = 2_000_000_000
+
 
 class ChatTemplate:
     """Renders and tokenises for one model. `shows` is what the scorer must see of each message."""
@@ -44,22 +47,33 @@ class ChatTemplate:
             raise BadScoreRequest("The conversation is nested too deeply to be read.", "messages") from None
 
     def _render_all(self, turns: list[Message], tools: list[dict[str, Any]] | None) -> str:
-        rendered = self._render(turns, tools)
-        lost = _lost(turns, rendered, self._shows)
+        rendered, lost = self._rendered_and_lost(turns, tools)
         if not lost:
             return rendered
         turns = [_with_text(turn, lost.get(index, [])) for index, turn in enumerate(turns)]
-        rendered = self._render(turns, tools)
-        lost = _lost(turns, rendered, self._shows)
-        if not lost:
-            return rendered
-        if Sort.CONTENT in self._shows:
+        rendered, lost = self._rendered_and_lost(turns, tools)
+        if lost and Sort.CONTENT in self._shows:
             turns = [{**turn, "role": "user"} if index in lost else turn for index, turn in enumerate(turns)]
-            rendered = self._render(turns, tools)
-            lost = _lost(turns, rendered, self._shows)
+            rendered, lost = self._rendered_and_lost(turns, tools)
         if lost:
             raise BadScoreRequest(f"The scorer's chat template leaves out the text of messages[{min(lost)}].")
         return rendered
+
+    def _rendered_and_lost(
+        self, turns: list[Message], tools: list[dict[str, Any]] | None
+    ) -> tuple[str, dict[int, list[str]]]:
+        rendered = self._render(turns, tools)
+        return rendered, _lost(turns, rendered, self._start_of_last(turns, tools, rendered), self._shows)
+
+    def _start_of_last(self, turns: list[Message], tools: list[dict[str, Any]] | None, rendered: str) -> int:
+        """A position in `rendered` that no text of the last turn stands before."""
+        if len(turns) == 1:
+            return 0
+        try:
+            without = self._render(turns[:-1], tools)
+        except BadScoreRequest:
+            return 0
+        return len(without) if rendered.startswith(without) else _common_prefix(rendered, without)
 
     def _render(self, turns: list[Message], tools: list[dict[str, Any]] | None) -> str:
         try:
@@ -112,32 +126,53 @@ def read_turns(messages: Sequence[Message], candidate: Message | None) -> list[M
     return turns
 
 
-def _lost(turns: Sequence[Message], rendered: str, shows: Sort) -> dict[int, list[str]]:
+def _lost(turns: Sequence[Message], rendered: str, start_of_last: int, shows: Sort) -> dict[int, list[str]]:
     """By turn, the texts that `rendered` does not hold.
 
-    The last turn is the judged one: its text must stand after what precedes it, or an answer that repeats the
-    prompt would count as seen where only the prompt is.
+    The last turn is the judged one: its text must stand in its own place, or an answer that repeats the prompt would
+    count as seen where only the prompt is.
     """
     lost: dict[int, list[str]] = {}
-    last, end = len(turns) - 1, 0
+    last, near, searched = len(turns) - 1, 0, 0
     for index, turn in enumerate(turns):
-        start = end if index == last else 0
+        if index == last:
+            near = start_of_last
         for text in texts(turn, shows):
-            found = _find(rendered, text.strip(), start)
+            found = _find(rendered, text.strip(), near)
+            if found < 0 and index != last:  # not in order: look everywhere
+                searched += near
+                found = _find(rendered, text.strip(), 0)
             if found < 0:
+                searched += len(rendered)
                 lost.setdefault(index, []).append(text)
             elif index != last:
-                end = max(end, found)
+                near = found
+            if searched > _MAX_SEARCHED:
+                raise BadScoreRequest("Too much of this conversation is left out by the scorer's chat template.")
     return lost
 
 
 def _find(rendered: str, text: str, start: int) -> int:
-    """Where the text ends in `rendered`, as it is or as JSON writes it; -1 where it is missing."""
-    for spelling in (text, json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]):
+    """Where the text begins in `rendered`, as it is or as JSON writes it; -1 where it is missing."""
+    found = rendered.find(text, start)
+    if found >= 0:
+        return found
+    for spelling in {json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]} - {text}:
         found = rendered.find(spelling, start)
         if found >= 0:
-            return found + len(spelling)
+            return found
     return -1
+
+
+def _common_prefix(one: str, other: str) -> int:
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one.startswith(other[:middle]):
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _with_text(turn: Message, more: Sequence[str]) -> Message:
