@@ -5,8 +5,9 @@ Labels that mean 'nothing wrong' are no categories.
 
 A guard has to see everything: all the fields of a message (see `scorers.template`), and all of a long text. An input
 longer than the model reads is read in windows that overlap by a quarter, and a category's probability is the largest
-over the windows. The later windows begin in the middle of the conversation, without its head. More than 64 windows
-are an error, which the gateway treats as a guard that cannot answer.
+over the windows. These models read their answer at the last token, so each window ends as the whole input does, with
+the tokens that close the judged turn (`<|im_end|>`); the later ones begin in the middle of the conversation, without
+its head. More than 64 windows are an error, which the gateway treats as a guard that cannot answer.
 """
 
 import math
@@ -20,6 +21,8 @@ from scorers.reading import Sort
 from scorers.template import ChatTemplate, PlainText
 
 MAX_WINDOWS = 64
+# A longer tail behind the last control token is text, not the close of a turn.
+MAX_CLOSING = 8
 
 
 def windows(ids: Sequence[int], size: int) -> list[list[int]]:
@@ -51,10 +54,12 @@ class SafetyReader:
         max_tokens: int,
         prefix: Sequence[int] = (),
         suffix: Sequence[int] = (),
+        control_ids: Collection[int] = (),
     ) -> None:
         self._categories = tuple(categories)
         self._multi_label = multi_label
         self._prefix, self._suffix = list(prefix), list(suffix)
+        self._control_ids = control_ids
         self._size = max(1, max_tokens - len(prefix) - len(suffix))
 
     @property
@@ -64,15 +69,23 @@ class SafetyReader:
 
     def windows(self, ids: list[int]) -> list[list[int]]:
         """All of the input, in windows. Raises CannotScore where it is empty or has more than 64."""
-        count = window_count(len(ids), self._size)
+        closing = self._closing(ids) if len(ids) > self._size else []
+        body, size = ids[: len(ids) - len(closing)], self._size - len(closing)
+        count = window_count(len(body), size)
         if count > MAX_WINDOWS:
             raise CannotScore(
-                f"The input has {len(ids)} tokens, {count} windows of {self._size}; at most {MAX_WINDOWS} are read."
+                f"The input has {len(ids)} tokens, {count} windows of {size}; at most {MAX_WINDOWS} are read."
             )
-        framed = [self._prefix + piece + self._suffix for piece in windows(ids, self._size)]
+        framed = [self._prefix + piece + closing + self._suffix for piece in windows(body, size)]
         if not framed[0]:
             raise CannotScore("The chat template gave no tokens to score.")
         return framed
+
+    def _closing(self, ids: list[int]) -> list[int]:
+        """The ids from the last control token on, where they can be the close of a turn."""
+        tail = ids[-min(MAX_CLOSING, self._size // 2) :] if self._size > 1 else []
+        starts = [index for index, one in enumerate(tail) if one in self._control_ids]
+        return tail[starts[-1] :] if starts else []
 
     def score(self, rows: Sequence[Row], tokens: int) -> Score:
         """The largest probability of each category over the windows. Raises CannotScore for logits not finite."""
@@ -118,7 +131,12 @@ def safety_parts(classifier: Classifier, safe_labels: Collection[str]) -> tuple[
             "probabilities add up to one, so it would flag everything. Name the label that means 'nothing wrong'."
         )
     if classifier.tokenizer.chat_template:
-        reader = SafetyReader(categories, multi_label=classifier.multi_label, max_tokens=classifier.max_tokens)
+        reader = SafetyReader(
+            categories,
+            multi_label=classifier.multi_label,
+            max_tokens=classifier.max_tokens,
+            control_ids=classifier.tokens.control_ids,
+        )
         return ChatTemplate(classifier.tokenizer, classifier.tokens, Sort.ALL), reader
     tokens = classifier.tokens
     reader = SafetyReader(

@@ -10,7 +10,7 @@ from gateway.errors import StartError
 from gateway.launch.parts import Given, Part
 from gateway.launch.process import Child, Ended, tail
 from gateway.launch.progress import Progress
-from gateway.launch.reason import telling_line
+from gateway.launch.reason import telling_line, without_frames
 
 PROBE_S = 0.25
 GIVEN_LIMIT_S = 30.0
@@ -143,7 +143,8 @@ class Stack:
         return f"{_sentence(part.title)} {what}: it {ended}. {reason}\n{self._log_excerpt(part)}"
 
     def _log_excerpt(self, part: Part) -> str:
-        lines = [f"    | {line[:200]}" for line in tail(self.log_of(part), SHOWN_LINES)]
+        last = without_frames(tail(self.log_of(part), 200))[-SHOWN_LINES:]
+        lines = [f"    | {line[:200]}" for line in last]
         return "\n".join(["  The last lines of its log:", *lines, f"  The whole log: {self.log_of(part)}"])
 
 

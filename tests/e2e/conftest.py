@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +7,16 @@ from redis.asyncio import Redis
 
 from tests.e2e import stack as stacks
 from tests.e2e.stack import Stack
+
+FIGURES: list[str] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the end-to-end tests measured, where a reader of the run sees it."""
+    if FIGURES:
+        terminalreporter.section("measured on the real stack")
+        for line in FIGURES:
+            terminalreporter.line(line)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,6 +35,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         left = stacks.stop(running)
     assert running.process.returncode == 0, running.log_file.read_text()[-2000:]
     assert left == []
+
+
+@pytest.fixture
+def report() -> Callable[[str], None]:
+    """Puts a line into the summary of the test run."""
+    return FIGURES.append
 
 
 @pytest.fixture

@@ -31,9 +31,7 @@ async def gold_scores(client: AsyncOpenAI, n: int) -> list[float]:
     return list(await asyncio.gather(*(one(index, list(prompt)) for index, prompt in enumerate(prompts))))
 
 
-async def test_best_of_8_beats_one_sample_on_the_gold_judge(
-    many: AsyncOpenAI, record_property: Callable[[str, object], None]
-) -> None:
+async def test_best_of_8_beats_one_sample_on_the_gold_judge(many: AsyncOpenAI, report: Callable[[str], None]) -> None:
     single = await gold_scores(many, 1)
     best = await gold_scores(many, 8)
     gains = [after - before for before, after in zip(single, best, strict=True)]
@@ -43,6 +41,5 @@ async def test_best_of_8_beats_one_sample_on_the_gold_judge(
         f"gold n=1 {statistics.mean(single):.3f}, n=8 {statistics.mean(best):.3f}, "
         f"paired gain {gain:.3f} +- {margin:.3f} (95%, {len(gains)} held-out prompts)"
     )
-    record_property("best_of_8", line)
-    print(line)
+    report(line)
     assert gain - margin > 0, line

@@ -40,7 +40,7 @@ async def interactions(redis: Redis, ids: set[str]) -> dict[str, Interaction]:
 
 
 async def test_no_flagged_candidate_leaves_by_any_path(
-    stack: Stack, redis: Redis, record_property: Callable[[str, object], None]
+    stack: Stack, redis: Redis, report: Callable[[str], None]
 ) -> None:
     prompts = [list(p) for p in (*held_out_prompts(PROMPTS // 2, seed=9), *inviting_prompts(PROMPTS // 2, seed=9))]
     gate = asyncio.Semaphore(8)
@@ -64,8 +64,7 @@ async def test_no_flagged_candidate_leaves_by_any_path(
                 delivered += 1
                 missed += bool(judge(record.messages, content).unsafe)
     line = f"{flagged} flagged candidates, none of them delivered; the gold judge finds {missed} of {delivered} unsafe"
-    record_property("guard", line)
-    print(line)
+    report(line)
     assert flagged > 0, "no candidate was flagged: this test showed nothing"
 
 

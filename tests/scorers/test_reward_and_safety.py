@@ -83,6 +83,12 @@ def test_probabilities_stay_within_bounds(logits: list[float]) -> None:
     assert sum(softmax(logits)) == pytest.approx(1)
 
 
+def test_each_window_ends_with_the_close_of_the_judged_turn() -> None:
+    framed = reader(control_ids={200}).windows([1, 2, 3, 4, 5, 6, 7, 8, 9, 200, 13])
+    assert framed == [[1, 2, 3, 4, 5, 6, 200, 13], [4, 5, 6, 7, 8, 9, 200, 13]]
+    assert reader(control_ids={200}).windows([1, 200, 13]) == [[1, 200, 13]]
+
+
 def test_more_than_64_windows_are_an_error() -> None:
     assert len(reader().windows([1] * (8 + 6 * 63))) == 64
     with pytest.raises(CannotScore, match="65 windows of 8; at most 64"):

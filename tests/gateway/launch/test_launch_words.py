@@ -9,7 +9,7 @@ from rich.console import Console
 
 from gateway.launch.process import Ended
 from gateway.launch.progress import HEARTBEAT_S, Progress
-from gateway.launch.reason import telling_line
+from gateway.launch.reason import telling_line, without_frames
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -27,11 +27,29 @@ ROOT = Path(__file__).resolve().parents[3]
             ],
             "OSError: weights are missing",
         ),
+        (
+            ["x.ValidationError: 1 validation error for VllmConfig", "  Value error, bad header", "  see docs"],
+            "x.ValidationError: 1 validation error for VllmConfig: Value error, bad header",
+        ),
         (["# Fatal error, can't open config file", "other"], "# Fatal error, can't open config file"),
     ],
 )
 def test_the_line_that_says_why(lines: list[str], line: str) -> None:
     assert telling_line(lines) == line
+
+
+def test_the_excerpt_of_a_log_leaves_out_the_frames_of_tracebacks() -> None:
+    prefix = "(Worker pid=3) ERROR 11-21 04:08:12 [core.py:1] "
+    lines = [
+        "loading",
+        prefix + "Traceback (most recent call last):",
+        prefix + '  File "/a/b.py", line 3, in load',
+        prefix + "    return open(path)",
+        prefix + "           ^^^^^^^^^^",
+        prefix + "OSError: weights are missing",
+        "bye",
+    ]
+    assert without_frames(lines) == ["loading", prefix + "OSError: weights are missing", "bye"]
 
 
 def test_an_exit_is_put_in_words() -> None:
