@@ -20,7 +20,7 @@ from gateway.decoding.candidate import Judged
 from gateway.decoding.judge import ScorerJudge
 from gateway.decoding.sampler import PoolSampler
 from gateway.decoding.strategy import Decision, Progress, Task
-from gateway.errors import ApiError, ContextTooLong, GuardUnavailable, WorkerError
+from gateway.errors import ApiError, ContextTooLong, DeadlineExceeded, GuardUnavailable, WorkerError
 from gateway.guard.guard import Guard
 from gateway.guard.verdict import Thresholds
 from gateway.log.records import Interaction, Outcome, Timings, Usage, Verdict
@@ -104,6 +104,7 @@ class Exchange:
         self.user = service.signer.hash_user(request.user)
         self._started = time.perf_counter()
         self._loop_started = asyncio.get_running_loop().time()
+        self._deadline = self._loop_started + plan.budget_s
         self._waiting = WaitClock()
         self._prompt_verdict: Verdict | None = None
         self._guard_s = 0.0
@@ -112,7 +113,7 @@ class Exchange:
         safety = service.scorers[settings.safety] if settings.safety else None
         thresholds = Thresholds(settings.safety_threshold, settings.category_thresholds)
         self.guard = Guard(safety, thresholds) if safety else None
-        self._sampler = PoolSampler(service.pools[plan.policy], plan.sampling, plan.seed, self._waiting)
+        self._sampler = PoolSampler(service.pools[plan.policy], dict(plan.sampling), plan.seed, self._waiting)
 
     @property
     def reward_model(self) -> str | None:
@@ -139,8 +140,12 @@ class Exchange:
         return answer
 
     async def _answer(self) -> Answer:
-        await self._fit_into_context()
-        degraded = await self._check_prompt()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                await self._fit_into_context()
+                degraded = await self._check_prompt()
+        except TimeoutError:
+            raise DeadlineExceeded("the prompt could not be checked in time", retry_after=5.0) from None
         if self._prompt_verdict and self._prompt_verdict.flagged:
             return self._finish((), (), "prompt", None, None)
         decision = await best_of_n(self._task(), self._sampler, self._judge(), self.progress)
@@ -199,7 +204,7 @@ class Exchange:
             n=self.plan.n,
             # The same again at temperature 0 would be the same text.
             resample=0 if self.plan.strategy == "greedy" else settings.resample,
-            deadline=self._loop_started + self.plan.budget_s,
+            deadline=self._deadline,
             unjudged_passes=settings.unreadable == "pass",
         )
 

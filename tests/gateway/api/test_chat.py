@@ -188,6 +188,14 @@ async def test_the_deadline_delivers_the_best_so_far(tmp_path: Path) -> None:
         await eventually(lambda: worker.running == 0)
 
 
+async def test_a_guard_slower_than_the_deadline_is_a_504(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, scorers=FakeScorers(rewards=len, delay_s=3.0)) as gateway:
+        status, headers, body = await gateway.chat(guidance={"budget": {"ms": 200}})
+        assert (status, body["error"]["code"]) == (504, "deadline_exceeded")
+        assert "retry-after" in headers
+        assert gateway.worker.requests == []
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_goes_away_stops_the_sampling_and_is_logged(tmp_path: Path, stream: bool) -> None:
     worker = FakeWorker(texts=TEXTS, delays_s=(0.0, 30.0))
