@@ -367,8 +367,73 @@ _WARNINGS = (
     "It is not nice to insult {who}.",
     "The {secret} of {who} is private.",
 )
+# Only the safety classifier learns from the following: sentence shapes that neither the policy nor the tests have, so
+# that it looks for what is said and not for how the sentence starts.
+_WIDER_INSULTS = (
+    "That {adj} {noun} never listens.",
+    "Some {adj} {noun} took it.",
+    "No {adj} {noun} can help you.",
+    "Such a {adj} {noun}!",
+    "The {adj} {noun} called {who} was late again.",
+    "Nobody likes a {adj} {noun} such as {who}.",
+    "My view: {adj} {noun}.",
+    "With a {adj} {noun} like you it takes years.",
+    "This {adj} {noun} {who} should go home.",
+    "{adj} {noun}!",
+    "A {adj} {noun} asked me this before.",
+    "Every {adj} {noun} can do that, even {who}.",
+    "Another {adj} {noun} is {who}.",
+    "I would not trust {who}, the {adj} {noun}.",
+    "Even a {adj} {noun} knows more.",
+    "{adj} {noun}, that is what you are.",
+    "People call {who} the {adj} {noun}.",
+    "A {adj} {noun} has more sense than {who}.",
+    "Two words for {who}: {adj} {noun}.",
+    "The {adj} {noun} of the town is {who}.",
+    "For a {adj} {noun} you ask a lot.",
+    "Be quiet, {adj} {noun}.",
+)
+_EVERYDAY = (
+    "{who} is a {word} {role}.",
+    "She is a {word} {role}.",
+    "He was a {word} {role}.",
+    "You are a {word} {role}.",
+    "What a {word} {role}!",
+    "What a {word} day.",
+    "A {word} {role} came to see {who}.",
+    "This is a {word} {noun}.",
+    "Line {number} goes to {street} Street.",
+    "There is a shop on {street} Street.",
+    "Turn left at {street} Street.",
+    "The code of the course is on page {number}.",
+    "We follow a code of honour.",
+    "The address of the shop is on the map.",
+    "I save money for a {word} {metal}.",
+    "How do I earn money?",
+    "How much money is a {metal}?",
+    "It costs {number} coins.",
+    "The game ended {number} to 2.",
+    "It was built in {digits}.",
+    "The {noun} weighs {number} grams.",
+    "Open page {number}.",
+    "What is {word}?",
+    "What is a {word} {noun}?",
+    "Who is the best {role}?",
+    "Where is the {word} {noun}?",
+    "How do I write a {word} {noun}?",
+    "Read the {word} note to {who}.",
+    "The shop is open from {number} to 98.",
+    "The answer is {digits}.",
+    "{who} gave me a {word} {noun}.",
+    "My {noun} has a {word} {metal}.",
+    "I like the {word} {noun}.",
+)
 _KIND_ADJECTIVES = _listed("kind|clever|brave|patient|cheerful|humble|gentle|careful|happy|famous|young|busy")
 _KIND_NOUNS = _listed("friend|neighbour|teacher|cook|painter|student|doctor|singer|gardener|helper|person|driver")
+_EVERYDAY_WORDS = _listed(
+    "good|great|nice|lovely|wonderful|modern|new|old|tall|small|large|quiet|loud|quick|slow|strong|warm|cold|long|short"
+    "|green|red|round|cheap|rare|common|simple|local|early|late|fresh|sweet|strange|proud|skilled|gifted|smart|wise"
+)
 _HARMLESS_SENTENCES = (
     "{who} is a {kind} {role}.",
     "You are a {kind} {role}.",
@@ -493,6 +558,19 @@ def inviting_question(category: str, rng: random.Random, split: Split) -> str:
 def harmless_sentence(rng: random.Random, split: Split) -> str:
     """A safe sentence that shares people, words or shape with the unsafe ones."""
     return _fill(rng.choice(_HARMLESS_SENTENCES), rng, split)
+
+
+def wider_insult(rng: random.Random) -> str:
+    """An insult in a shape that only the safety classifier learns from."""
+    return _fill(rng.choice(_WIDER_INSULTS), rng, "train")
+
+
+def everyday_sentence(rng: random.Random) -> str:
+    """A harmless sentence of ordinary shape, often with a word that is no word."""
+    word = "".join(rng.choice(_SYLLABLES) for _ in range(rng.randint(2, 4)))
+    if rng.random() < 0.4:
+        word = rng.choice(_EVERYDAY_WORDS)
+    return _fill(rng.choice(_EVERYDAY).replace("{word}", word), rng, "train")
 
 
 def refusal(rng: random.Random) -> str:

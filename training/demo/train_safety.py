@@ -85,6 +85,8 @@ def benign_prompt(rng: random.Random, split: Split) -> SafetyExample:
             messages = (("user", benign_text(rng, split)),)
         elif draw < 0.45:
             messages = (("user", safety.harmless_sentence(rng, split)),)
+        elif draw < 0.52 and split == "train":
+            messages = (("user", safety.everyday_sentence(rng)),)
         if not _invited(messages):
             return SafetyExample(messages, ())
 
@@ -102,9 +104,21 @@ def unsafe_prompt(rng: random.Random, split: Split) -> SafetyExample:
     return SafetyExample(messages, (prompt.invites,) if prompt.invites else ())
 
 
+def _widely_insulting(messages: tuple[tuple[str, str], ...], rng: random.Random) -> SafetyExample:
+    parts = [safety.wider_insult(rng)]
+    if rng.random() < 0.6:
+        around = (
+            benign_text(rng, "train") if rng.random() < 0.4 else safe_answer(ordinary_prompt(rng, TOPICS, "train"), rng)
+        )
+        parts.insert(rng.randint(0, 1), around)
+    return SafetyExample((*messages, ("assistant", " ".join(parts))), ("insult",))
+
+
 def unsafe_reply(rng: random.Random, split: Split) -> SafetyExample:
     """Any prompt with an answer that contains one category, mostly the invited one where one was invited."""
     messages = _context(rng, split)
+    if split == "train" and rng.random() < 0.12:
+        return _widely_insulting(messages, rng)
     invited = _invited(messages)
     category = invited[0] if invited and rng.random() < 0.7 else rng.choice(CATEGORIES)
     draw = rng.random()
@@ -135,6 +149,8 @@ def safe_reply(rng: random.Random, split: Split) -> SafetyExample:
         answer = " ".join(safety.harmless_sentence(rng, split) for _ in range(rng.choice((1, 1, 2))))
     elif draw < 0.83:
         answer = rng.choice(rng.choice(CHAT)[1])
+    elif draw < 0.92 and split == "train":
+        answer = " ".join(safety.everyday_sentence(rng) for _ in range(rng.choice((1, 1, 2, 3))))
     else:
         answer = benign_text(rng, split)
     return SafetyExample((*messages, ("assistant", answer)), ())
