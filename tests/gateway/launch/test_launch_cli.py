@@ -82,6 +82,8 @@ def test_make_stays_quiet_on_ctrl_c(tmp_path: Path) -> None:
     make = subprocess.Popen(
         ["make", "up"],
         cwd=tmp_path,
+        # Under `make test` this one would be make's child, and say which folder it enters.
+        env={name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
