@@ -48,7 +48,7 @@ bench: install  ## measure (tests/bench)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 demo-models: install  ## train the demo models again
-	@$(BIN)/python -m training.demo $(ARGS)
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training.demo $(ARGS)
 
 lock: install  ## resolve requirements/*.txt again
 	@$(PYTHON) requirements/install.py --lock

@@ -46,7 +46,7 @@ def _arguments() -> argparse.Namespace:
         prog="python -m training.demo",
         description=(
             "Train the demo world's chat policy, reward model and safety classifier from scratch (about one million "
-            "parameters each) and measure them. Takes about ten minutes on two idle cores."
+            "parameters each) and measure them. Takes about 20 minutes on two idle cores."
         ),
         epilog=(
             "examples:  python -m training.demo                              everything, into training/demo/models\n"
