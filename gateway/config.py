@@ -13,8 +13,6 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from gateway.errors import ConfigError
 from scorers.settings import Name, Port, ScorerConfig, ScorerServerConfig, Section, Url
 
-StreamMode = Literal["hold", "first", "block"]
-
 
 class GatewayConfig(Section):
     host: str = Field(
@@ -95,8 +93,8 @@ class ProfileConfig(Section):
     )
     max_tokens: int = Field(512, ge=1, description="Output tokens when the request names no limit.")
     max_tokens_limit: int = Field(4096, ge=1, description="Most output tokens a request may ask for.")
-    stream_mode: StreamMode = Field(
-        "hold", description="hold: best-of-n, then the winner. first and block are not built yet."
+    stream_mode: Literal["hold"] = Field(
+        "hold", description="How streams are served. hold: best-of-n, then the winner at once."
     )
     reward: Name | None = Field(
         "reward", description="The scorer that ranks candidates; empty: the first safe one wins."

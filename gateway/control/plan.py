@@ -53,9 +53,9 @@ def make_plan(
             f"guidance.strategy: {wishes.strategy!r} is not served; this profile allows {settings.strategy}",
             param="guidance.strategy",
         )
-    if wishes.stream_mode not in (None, "hold"):
+    if wishes.stream_mode not in (None, settings.stream_mode):
         raise BadRequest(
-            f"guidance.stream_mode: {wishes.stream_mode!r} is not served yet; use 'hold'",
+            f"guidance.stream_mode: {wishes.stream_mode!r} is not served yet; use {settings.stream_mode!r}",
             param="guidance.stream_mode",
             code="unsupported_parameter",
         )

@@ -37,9 +37,6 @@ class ProfileStore:
                 param="guidance.profile",
             ) from None
 
-    def names(self) -> list[str]:
-        return sorted(self._profiles)
-
 
 class ModelDirectory:
     """The public models."""

@@ -100,7 +100,6 @@ class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int = 200
     user: str | None = None
     tenant: str = "default"
-    worker: str | None = None
     usage: Usage = Usage()
     timings: Timings = Timings()
 

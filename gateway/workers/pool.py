@@ -1,8 +1,8 @@
 """The workers of one policy: which are up, and which to send to.
 
-Each worker is asked for its /v1/models every `interval_s`; one that does not answer, or does not serve the policy, gets
-no requests until it does. A request goes to the worker with the fewest running samples of ours; one that cannot be
-reached before it said anything is marked down and the next is tried.
+Each worker is asked for its /v1/models every `interval_s`; one that does not serve the policy, or does not answer
+several times in a row (a busy one may miss one), gets no requests until it does. A request goes to the worker with the
+fewest running samples of ours; one that cannot be reached before it said anything is marked down and the next is tried.
 """
 
 import asyncio
@@ -18,6 +18,10 @@ from gateway.workers.stream import Choice
 
 logger = logging.getLogger(__name__)
 
+# On a machine whose cores are all sampling, a healthy worker can be late for a question; a dead one fails the next
+# request's connection and is marked down by that.
+MISSES_UNTIL_DOWN = 3
+
 
 @dataclass(slots=True, eq=False)
 class Worker:
@@ -28,6 +32,7 @@ class Worker:
     reason: str = "not asked yet"
     max_model_len: int | None = None
     in_flight: int = 0
+    misses: int = 0
 
     @property
     def name(self) -> str:
@@ -76,8 +81,11 @@ class WorkerPool:
         try:
             served = {model.id: model for model in await worker.client.served_models()}
         except ApiError as error:
-            self._mark(worker, False, error.message)
+            worker.misses += 1
+            if not worker.up or worker.misses >= MISSES_UNTIL_DOWN:
+                self._mark(worker, False, error.message)
             return
+        worker.misses = 0
         model = served.get(self.served_name)
         if model is None:
             self._mark(worker, False, f"it serves {', '.join(sorted(served)) or 'nothing'}, not {self.served_name}")

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from training.demo.answers import contrasted_answers, mixed_answer
-from training.demo.conversation import Message, Prompt
+from training.demo.conversation import Prompt
 from training.demo.gold import facts_stated, judge
 from training.demo.prompts import training_prompt
 from training.demo.topics import LABELLED_TOPICS, UNLABELLED_TOPICS
@@ -36,16 +36,6 @@ class RatedGroup:
         """(preferred, other) as places in `answers`."""
         for (i, j), first in zip(itertools.combinations(range(len(self.answers)), 2), self.prefers_first, strict=True):
             yield (i, j) if first else (j, i)
-
-
-@dataclass(frozen=True)
-class PreferencePair:
-    """One comparison in the form that preference training reads."""
-
-    prompt: list[Message]
-    chosen: str
-    rejected: str
-    source: str
 
 
 def preference_probability(gold_first: float, gold_second: float) -> float:
@@ -96,12 +86,3 @@ def sampled_groups(prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], 
         if len(kept) >= 2:
             groups.append(rate(prompt, kept, "sampled", rng))
     return groups
-
-
-def preference_pairs(groups: Sequence[RatedGroup]) -> list[PreferencePair]:
-    """Every comparison of the groups, one by one."""
-    return [
-        PreferencePair(group.prompt.as_messages(), group.answers[better], group.answers[worse], group.source)
-        for group in groups
-        for better, worse in group.pairs()
-    ]

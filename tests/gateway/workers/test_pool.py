@@ -35,6 +35,19 @@ async def test_a_worker_that_cannot_be_reached_is_skipped_and_marked_down() -> N
         assert all(worker.in_flight == 0 for worker in pool.workers)
 
 
+async def test_a_worker_that_is_up_may_miss_a_question_but_not_three() -> None:
+    worker = FakeWorker()
+    async with aiohttp.ClientSession() as session:
+        async with serve(worker):
+            pool = WorkerPool("policy", [WorkerClient(worker.url, session)])
+            await pool.check()
+        seen = []
+        for _ in range(3):
+            await pool.check()
+            seen.append(pool.ready)
+    assert seen == [True, True, False]
+
+
 async def test_a_worker_of_another_model_gets_nothing_and_says_why() -> None:
     other = FakeWorker(model="other")
     async with serve(other), aiohttp.ClientSession() as session:

@@ -13,7 +13,7 @@ from training.demo.conversation import Prompt
 from training.demo.modelling import IGNORED, classify, model_config, render, schedule, supervise
 from training.demo.muon import orthogonalise
 from training.demo.prompts import training_prompt
-from training.demo.raters import preference_pairs, preference_probability, written_groups
+from training.demo.raters import preference_probability, written_groups
 from training.demo.sampling import sample_answers
 from training.demo.statistics import best_of_n, best_of_n_weights, mean, share
 from training.demo.tokenizer import PAD_ID, TURN_END_ID, TURN_START_ID, build_tokenizer
@@ -85,7 +85,7 @@ def test_raters_are_noisy_but_not_blind() -> None:
     assert preference_probability(1.0, 1.0) == 0.5
     assert preference_probability(2.0, 1.0) == pytest.approx(1 - preference_probability(1.0, 2.0))
     groups = written_groups(20, 4, 0)
-    assert len(preference_pairs(groups)) == sum(len(group.prefers_first) for group in groups)
+    assert all(len(list(group.pairs())) == len(group.prefers_first) == 6 for group in groups)
 
 
 def test_orthogonalise_evens_out_singular_values() -> None:
