@@ -10,7 +10,7 @@ BIN := .venv/bin
 export TORCH_BACKEND
 
 .DEFAULT_GOAL := help
-.PHONY: help up install test test-all lint format bench demo-models lock config clean
+.PHONY: help up install test test-all clients lint format bench demo-models lock config clean
 
 help:  ## this list
 	@echo 'Bestow: best-of-n serving on vLLM, chosen by a reward model, behind a safety classifier.'
@@ -29,11 +29,14 @@ install:  ## make .venv with all that is needed (done by the others when needed)
 	@command -v $(PYTHON) >/dev/null || { echo 'Bestow needs Python 3.11 or newer, and there is no $(PYTHON). Name one: make up PYTHON=/path/to/python3.11' >&2; exit 1; }
 	@$(PYTHON) requirements/install.py
 
-test: lint  ## lint, then every test (the end-to-end ones start the real stack)
+test: lint clients  ## lint, then every test (the end-to-end ones start the real stack)
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-all: lint  ## test, and the slow ones
+test-all: lint clients  ## test, and the slow ones
 	@$(BIN)/python -m pytest $(ARGS)
+
+clients: install  ## Node and other makers' clients in .venv/clients, for the tests (done by them when needed)
+	@$(PYTHON) requirements/install.py --clients
 
 lint: install  ## ruff and mypy
 	@$(BIN)/ruff check .
@@ -58,4 +61,4 @@ config: install  ## write deploy/bestow.example.yaml again
 	@$(BIN)/bestow config example --output deploy/bestow.example.yaml
 
 clean:  ## remove .venv, .bestow (logs, journal, Redis data) and caches
-	@rm -rf .venv .bestow .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	@rm -rf .venv .bestow tests/e2e/clients/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -1,7 +1,6 @@
 """`python -m gateway --config FILE`: the gateway process."""
 
 import argparse
-import ipaddress
 import logging
 import signal
 import sys
@@ -11,9 +10,12 @@ from typing import NoReturn
 
 import uvicorn
 
+from gateway.access.start import check_address
+from gateway.api.wire import JsonHttpProtocol
 from gateway.app import create_app
-from gateway.config import Config, GatewayConfig, load
-from gateway.errors import BestowError, ConfigError
+from gateway.config import Config, load
+from gateway.errors import BestowError
+from gateway.upstreams import front_tls
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,12 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         config = load(options.config)
-        check_address(config.gateway)
-        app = create_app(config)
+        check_address(config)
+        settings = _settings(config, create_app(config))
     except BestowError as error:
         print(error, file=sys.stderr)
         return 1
-    server = uvicorn.Server(_settings(config, app))
+    server = uvicorn.Server(settings)
     # uvicorn drains, then raises the signal again; a stop that was asked for and went well is no failure.
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
@@ -47,33 +49,22 @@ def _leave(_signal: int, _frame: object) -> NoReturn:
 
 
 def _settings(config: Config, app: object) -> uvicorn.Config:
+    """Raises ConfigError where the certificate of gateway.tls_cert_file cannot be used."""
+    tls = front_tls(config.gateway)
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         host=config.gateway.host,
         port=config.gateway.port,
         loop="uvloop",
-        http="httptools",
+        http=JsonHttpProtocol,
+        ws="none",
         access_log=False,
         log_config=None,
         server_header=False,
+        ssl_context_factory=(lambda *_: tls) if tls else None,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(config.gateway.drain_timeout_s),
     )
-
-
-def check_address(gateway: GatewayConfig) -> None:
-    """Raises ConfigError where strangers could reach a gateway that asks nobody for a key."""
-    if gateway.allow_anonymous or gateway.host == "localhost":
-        return
-    try:
-        local = ipaddress.ip_address(gateway.host).is_loopback
-    except ValueError:
-        local = False
-    if not local:
-        raise ConfigError(
-            f"gateway.host is {gateway.host}, which other machines can reach, and there are no API keys. "
-            "Use 127.0.0.1, or set gateway.allow_anonymous: true where something in front checks who calls."
-        )
 
 
 if __name__ == "__main__":

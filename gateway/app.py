@@ -13,9 +13,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import __version__
-from gateway.api import chat, feedback, health, models
-from gateway.api.http import error_response
+from gateway.access.access import Access
+from gateway.access.door import Rules
+from gateway.access.local import is_loopback
+from gateway.api import admin, chat, embeddings, feedback, health, models, openapi, tokenize
+from gateway.api.completions import routes as completions
+from gateway.api.docs import add_docs
+from gateway.api.http import ClientGone, error_response
+from gateway.api.idempotency import Idempotency
 from gateway.api.middleware import RequestContext
+from gateway.api.responses import routes as responses
 from gateway.config import Config
 from gateway.control.profiles import ModelDirectory, ProfileStore
 from gateway.errors import ApiError, ConfigError, MethodNotAllowed, NotFound
@@ -26,6 +33,7 @@ from gateway.serving import ChatService
 from gateway.signing import Signer, load_secret
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.readiness import Readiness
+from gateway.upstreams import Upstreams, read_upstreams, warn_of_unverified
 from gateway.workers.client import WorkerClient
 from gateway.workers.pool import WorkerPool
 from scorers.client import ScorerClient
@@ -34,29 +42,37 @@ logger = logging.getLogger(__name__)
 
 _SCORER_TIMEOUT_S = 15.0
 _LOG_CLOSE_S = 5.0
+# Characters of a path that nobody knows.
+_MOST_SHOWN = 200
 
 
 def create_app(config: Config) -> FastAPI:
     """The ASGI application. Raises ConfigError where the configuration leaves out what a gateway needs."""
     check_complete(config)
+    upstreams = read_upstreams(config)
+    warn_of_unverified(config)
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await _start(app, config, metrics, stack)
+            await _start(app, config, upstreams, metrics, stack)
             yield
 
     app = FastAPI(
         title="Bestow",
         version=__version__,
-        description="An OpenAI-compatible gateway that delivers the best safe one of n candidates.",
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
-    for part in (chat, feedback, models, health):
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
+    for part in (chat, completions, responses, embeddings, tokenize, models, feedback, health, admin):
         app.include_router(part.router)
+    add_docs(app)
     app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(ClientGone, _on_client_gone)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_middleware(RequestContext, metrics=metrics)
     return app
@@ -76,37 +92,49 @@ def check_complete(config: Config) -> None:
         raise ConfigError("redis.url is missing. Name a Redis, or start with `bestow up`.")
 
 
-async def _start(app: FastAPI, config: Config, metrics: Metrics, stack: AsyncExitStack) -> None:
+async def _start(app: FastAPI, config: Config, upstreams: Upstreams, metrics: Metrics, stack: AsyncExitStack) -> None:
     """Start the parts in the order in which they need each other; the stack stops them in reverse."""
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
+    # vLLM's server closes idle connections after 5 s; ours must not be the last to know.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)
     session = await stack.enter_async_context(
         aiohttp.ClientSession(connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
     )
-    assert config.redis.url is not None  # check_complete saw to it.
-    redis = connect(config.redis.url)
+    redis = connect(upstreams.redis)
+    app.state.redis = redis
     stack.push_async_callback(redis.aclose)
     log = RecordLog(config.log, config.data_dir, redis, metrics.registry)
     await log.start()
     stack.push_async_callback(log.close, _LOG_CLOSE_S)
     pools = {
-        name: WorkerPool(name, [WorkerClient(worker.url, session) for worker in policy.workers])
-        for name, policy in config.policies.items()
+        name: WorkerPool(name, [WorkerClient(worker, session) for worker in workers])
+        for name, workers in upstreams.workers.items()
     }
     for pool in pools.values():
         await pool.start()
         stack.push_async_callback(pool.close)
     scorers = {
         name: ScorerHandle(
-            name, f"{name}@{scorer.version}", ScorerClient(str(scorer.url), session), _SCORER_TIMEOUT_S, metrics
+            name, f"{name}@{scorer.version}", ScorerClient(upstreams.scorers[name], session), _SCORER_TIMEOUT_S, metrics
         )
         for name, scorer in config.scorers.items()
     }
     readiness = Readiness(pools, scorers, log, metrics)
     await readiness.start()
     stack.push_async_callback(readiness.close)
+    rules = Rules(is_loopback(config.gateway.host), config.gateway.allow_anonymous)
+    access = Access(redis, config.data_dir, rules, metrics.registry)
+    await access.start()
+    stack.push_async_callback(access.close)
+    app.state.access = access
+    idempotency = Idempotency(
+        redis, metrics, ttl_s=config.gateway.idempotency_ttl_s, running_s=config.gateway.request_timeout_s
+    )
+    stack.push_async_callback(idempotency.close)
+    app.state.idempotency = idempotency
     given = config.gateway.feedback_secret_file
     secret = load_secret(given or config.data_dir / "feedback.secret", create=given is None)
     signer = Signer(secret, config.gateway.feedback_token_ttl_s)
+    app.state.signer = signer
     app.state.service = ChatService(
         config, pools, scorers, ProfileStore(config.profiles), ModelDirectory(config), log, signer, metrics
     )
@@ -119,9 +147,17 @@ async def _on_api_error(_: Request, error: Exception) -> Response:
     return error_response(error)
 
 
+async def _on_client_gone(_: Request, __: Exception) -> Response:
+    """Nobody reads it; the metrics count it."""
+    return Response(status_code=499)
+
+
 async def _on_http_error(request: Request, error: Exception) -> Response:
     """The router's own errors, in OpenAI's shape."""
     assert isinstance(error, HTTPException)
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        return error_response(MethodNotAllowed(f"{request.method} is not allowed on {request.url.path}"))
-    return error_response(NotFound(f"there is nothing at {request.method} {request.url.path}"))
+    path = request.scope["path"][:_MOST_SHOWN]
+    if error.status_code != HTTPStatus.METHOD_NOT_ALLOWED:
+        return error_response(NotFound(f"there is nothing at {request.method} {path}"))
+    response = error_response(MethodNotAllowed(f"{request.method} is not allowed on {path}"))
+    response.headers.update(error.headers or {})
+    return response

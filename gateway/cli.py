@@ -41,6 +41,12 @@ def up(
     no_reward: Annotated[bool, typer.Option("--no-reward", help="No reward model: the first safe one wins.")] = False,
     no_safety: Annotated[bool, typer.Option("--no-safety", help="No classifier: nothing is guarded.")] = False,
     name: Annotated[str | None, typer.Option(help="The model's public name; none: from --policy.")] = None,
+    tool_call_parser: Annotated[
+        str | None, typer.Option(help="How tool calls stand in its output: hermes, llama3_json, ...; none: no tools.")
+    ] = None,
+    reasoning_parser: Annotated[
+        str | None, typer.Option(help="How its reasoning is told apart: qwen3, deepseek_r1, ...; none: it is not.")
+    ] = None,
     n: Annotated[int | None, typer.Option(min=1, max=128, help="Candidates sampled for a request.")] = None,
     host: Annotated[str | None, typer.Option(help="Address the gateway listens on.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the gateway.")] = None,
@@ -54,11 +60,27 @@ def up(
       bestow up                                    the demo
       bestow up --config bestow.yaml               your configuration (bestow config example writes one)
       bestow up --policy Qwen/Qwen3-0.6B --reward Skywork/Skywork-Reward-V2-Qwen3-0.6B --no-safety
+
+    Tools and reasoning need vLLM's parsers, for Qwen3: --tool-call-parser hermes --reasoning-parser qwen3
     """
     from gateway.launch.choices import Choices, chosen
     from gateway.launch.up import up as start
 
-    choices = Choices(config, policy, reward, safety, no_reward, no_safety, name, n, host, port, data_dir)
+    choices = Choices(
+        config=config,
+        policy=policy,
+        reward=reward,
+        safety=safety,
+        no_reward=no_reward,
+        no_safety=no_safety,
+        name=name,
+        n=n,
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        tool_call_parser=tool_call_parser,
+        reasoning_parser=reasoning_parser,
+    )
     raise typer.Exit(start(chosen(choices)))
 
 
@@ -101,6 +123,22 @@ def log(context: typer.Context) -> None:
     except ModuleNotFoundError as error:
         raise StartError(f"The log's commands cannot be loaded: there is no {error.name}.") from None
     log_app(args=context.args, prog_name="bestow log")
+
+
+@app.command(context_settings=PASSED_ON)
+def keys(context: typer.Context) -> None:
+    """Make, list, rotate and revoke API keys (bestow keys --help)."""
+    from gateway.access.commands import keys_app
+
+    keys_app(args=context.args, prog_name="bestow keys")
+
+
+@app.command(context_settings=PASSED_ON)
+def tenants(context: typer.Context) -> None:
+    """Say which models and profiles a tenant may use (bestow tenants --help)."""
+    from gateway.access.commands import tenants_app
+
+    tenants_app(args=context.args, prog_name="bestow tenants")
 
 
 @app.command("demo-models", context_settings=PASSED_ON)

@@ -6,41 +6,102 @@
 
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from gateway.errors import ConfigError
-from scorers.settings import Name, Port, ScorerConfig, ScorerServerConfig, Section, Url
+from scorers.settings import (
+    Name,
+    Port,
+    ScorerConfig,
+    ScorerServerConfig,
+    Section,
+    Tls,
+    Upstream,
+    Url,
+    Variable,
+    check_address,
+)
 
 
 class GatewayConfig(Section):
     host: str = Field(
-        "127.0.0.1", description="Address the gateway listens on; anything but loopback needs allow_anonymous."
+        "127.0.0.1",
+        description="Address the gateway listens on; anything but loopback needs API keys (`bestow keys create`).",
     )
     port: Port = Field(8000, description="Port of the OpenAI-compatible API.")
     allow_anonymous: bool = Field(
-        False, description="Serve other machines without API keys; only behind something that checks who calls."
+        False,
+        description="Serve chat and feedback without API keys; only behind something that checks who calls.",
     )
     max_body_bytes: int = Field(8_388_608, ge=1024, description="Largest request body; beyond it the answer is a 413.")
+    max_prompts: int = Field(
+        128, ge=1, le=4096, description="Most prompts in a /v1/completions request; each is sampled and judged alone."
+    )
     request_timeout_s: float = Field(
         120.0, gt=0, description="Longest a request may take, sampling and scoring included."
     )
     drain_timeout_s: float = Field(20.0, ge=0, description="How long a stopping gateway lets running requests finish.")
+    idempotency_ttl_s: int = Field(
+        3600, ge=1, description="How long an answer is kept for requests that repeat its Idempotency-Key."
+    )
     feedback_secret_file: Path | None = Field(
         None,
         description="File with the secret that signs feedback tokens; empty: made in data_dir. Gateways must share it.",
     )
     feedback_token_ttl_s: int = Field(2_592_000, ge=60, description="How long a feedback token can be used (30 days).")
+    responses_ttl_s: int = Field(
+        2_592_000, ge=60, description="How long a stored response can be continued by previous_response_id (30 days)."
+    )
+    tls_cert_file: Path | None = Field(
+        None, description="Certificate (PEM, its chain included) to serve HTTPS with; empty: plain HTTP."
+    )
+    tls_key_file: Path | None = Field(None, description="Key of that certificate (PEM); empty: it is in tls_cert_file.")
+
+    @model_validator(mode="after")
+    def _tls_agrees(self) -> "GatewayConfig":
+        if self.tls_key_file and not self.tls_cert_file:
+            raise ValueError("tls_key_file needs tls_cert_file, the certificate it belongs to")
+        return self
 
 
-class RedisConfig(Section):
+class _Redis(Section):
     url: str | None = Field(
         None,
         pattern=r"^rediss?://|^unix://",
         description="Redis >= 6.2 or Valkey (redis://host:port/db); empty: `bestow up` starts one of its own.",
     )
     port: Port = Field(8379, description="Port of the Redis that `bestow up` starts.")
+    username: str | None = Field(None, min_length=1, description="User of its access list; empty: the default user.")
+    password_file: Path | None = Field(
+        None, description="File with the password; read again at each new connection, so that it can be changed."
+    )
+    password_env: Variable | None = Field(None, description="Environment variable with it, instead of a file.")
+
+
+# The fields of the base named last come first in the generated example.
+class RedisConfig(Tls, _Redis):
+    @model_validator(mode="after")
+    def _access_agrees(self) -> "RedisConfig":
+        secret = " and ".join(key for key in ("password_file", "password_env") if getattr(self, key))
+        if " and " in secret:
+            raise ValueError(f"{secret} both name the password: keep one of them")
+        if self.username and not secret:
+            raise ValueError("username needs password_file or password_env")
+        if self.url is None:
+            if given := secret or self.tls_keys:
+                raise ValueError(f"{given} is for a Redis that url names; the one started here needs none")
+            return self
+        parts = urlsplit(self.url)
+        if secret and (parts.username or parts.password or "password" in parse_qs(parts.query)):
+            raise ValueError(f"url holds a name or a password already, and {secret} names one: keep one of them")
+        if self.tls_keys and parts.scheme != "rediss":
+            raise ValueError(f"{self.tls_keys} would do nothing: url does not begin with rediss://")
+        if option := next((key for key in parse_qs(parts.query) if key.startswith("ssl_")), None):
+            raise ValueError(f"{option} in url: say it with ca_file, cert_file, key_file or verify, beside url")
+        return self
 
 
 class LogConfig(Section):
@@ -62,8 +123,19 @@ class LogConfig(Section):
     )
 
 
-class WorkerConfig(Section):
+class _Worker(Section):
     url: Url = Field(description="Base address of a vLLM server, without /v1.")
+
+
+class WorkerConfig(Upstream, _Worker):
+    @model_validator(mode="after")
+    def _address_agrees(self) -> "WorkerConfig":
+        check_address(self.url, self)
+        return self
+
+
+# A parser's name goes to vLLM's command line, and must not begin with a dash there.
+PARSER = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
 
 class EngineConfig(Section):
@@ -72,7 +144,26 @@ class EngineConfig(Section):
     port: Port = Field(8101, description="Port of the vLLM server that `bestow up` starts.")
     max_model_len: int | None = Field(None, ge=16, description="Context length; empty: the model's own.")
     kv_cache_gib: int = Field(1, ge=1, description="Memory for the KV cache on a machine without a GPU.")
+    tool_call_parser: str | None = Field(
+        None,
+        pattern=PARSER,
+        description="How this model writes tool calls, for vLLM to read (hermes, llama3_json, ...); empty: no tools.",
+    )
+    reasoning_parser: str | None = Field(
+        None,
+        pattern=PARSER,
+        description="How this model marks its reasoning, for vLLM to read (qwen3, deepseek_r1, ...); empty: none.",
+    )
     args: list[str] = Field([], description="More arguments for vLLM's server, as on its command line.")
+
+    @model_validator(mode="after")
+    def _parsers_are_named_once(self) -> "EngineConfig":
+        given = {arg.partition("=")[0].replace("_", "-") for arg in self.args}
+        for key in ("tool_call_parser", "reasoning_parser"):
+            flag = f"--{key.replace('_', '-')}"
+            if getattr(self, key) is not None and flag in given:
+                raise ValueError(f"{key} and {flag} in args both name a parser: keep one of them")
+        return self
 
 
 class PolicyConfig(Section):
@@ -93,8 +184,27 @@ class ProfileConfig(Section):
     )
     max_tokens: int = Field(512, ge=1, description="Output tokens when the request names no limit.")
     max_tokens_limit: int = Field(4096, ge=1, description="Most output tokens a request may ask for.")
-    stream_mode: Literal["hold"] = Field(
-        "hold", description="How streams are served. hold: best-of-n, then the winner at once."
+    budget_ms: int | None = Field(
+        None,
+        ge=1,
+        description="Milliseconds after which the best so far is delivered; empty: gateway.request_timeout_s.",
+    )
+    stream_mode: Literal["hold", "first"] = Field(
+        "hold", description="How streams are served. hold: best-of-n, then the winner at once. first: one sample, live."
+    )
+    stream_guard: Literal["hold-back", "window", "audit"] = Field(
+        "hold-back",
+        description="How live streams are guarded. hold-back: no text leaves before all text up to it is cleared; "
+        "window: chunks leave as each is cleared; audit: all leaves, the verdict follows.",
+    )
+    stream_window: int = Field(
+        80, ge=1, le=100_000, description="Characters of new text before the guard is asked about a live stream again."
+    )
+    stream_context: int = Field(
+        400,
+        ge=0,
+        le=100_000,
+        description="Characters before its window that the guard reads too (stream_guard: window).",
     )
     reward: Name | None = Field(
         "reward", description="The scorer that ranks candidates; empty: the first safe one wins."

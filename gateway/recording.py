@@ -25,6 +25,7 @@ def candidate_records(
             reward_error=one.reward_error,
             verdict=one.verdict,
             propensity=propensities[position] if propensities else 0.0,
+            broken=one.broken,
             finished_ms=since(started_s, one.candidate.finished_s),
             scored_ms=since(started_s, one.scored_s),
         )

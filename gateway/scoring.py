@@ -33,7 +33,8 @@ class ScorerHandle:
             response = await self.client.score(request, self.timeout_s)
         except ScorerError as error:
             logger.warning("scorer %s failed: %s", self.name, error)
-            scores = [Score(error=_shown(error)) for _ in candidates or (None,)]
+            unreadable = isinstance(error, BadScoreRequest)
+            scores = [Score(error=_shown(error), unreadable=unreadable) for _ in candidates or (None,)]
             reason = error.code
         else:
             scores, reason = response.scores, "candidate_failed"

@@ -1,27 +1,33 @@
 """One chat request from plan to answer: guard, decoding, choice; and its record in the log, however it ends.
 
-service.begin(request)      -> Exchange     control: which model, profile and bounds (400 and 404 from here)
+service.begin(request)      -> Exchange     control: which model, profile and bounds (400, 403 and 404 from here)
 exchange.run()              -> Answer       prompt fits? prompt safe? strategy -> the best safe candidates
+exchange.live()             -> Piece ...    the same for one sample that leaves as it comes; its Answer is the last item
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from gateway.access.caller import Caller
 from gateway.api.protocol import ChatRequest
 from gateway.config import Config
 from gateway.control.plan import Plan, make_plan
 from gateway.control.profiles import ModelDirectory, ProfileStore
 from gateway.decoding.best_of_n import best_of_n
 from gateway.decoding.candidate import Judged
+from gateway.decoding.first import first
 from gateway.decoding.judge import ScorerJudge
 from gateway.decoding.sampler import PoolSampler
 from gateway.decoding.strategy import Decision, Progress, Task
+from gateway.decoding.validity import requirements_of
 from gateway.errors import ApiError, ContextTooLong, DeadlineExceeded, GuardUnavailable, WorkerError
 from gateway.guard.guard import Guard
+from gateway.guard.live import LiveGuard
 from gateway.guard.verdict import Thresholds
 from gateway.log.records import Interaction, Outcome, Timings, Usage, Verdict
 from gateway.log.writer import RecordLog
@@ -31,6 +37,7 @@ from gateway.signing import Signer
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.waiting import WaitClock
 from gateway.workers.pool import WorkerPool
+from gateway.workers.stream import Part
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +45,24 @@ Refused = Literal["prompt", "candidates"]
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a streamed answer that may leave now. delta: OpenAI's, without role and nulls. tokens: how many."""
+
+    choice: int
+    delta: dict[str, Any]
+    logprobs: dict[str, Any] | None
+    token_ids: list[int] | None
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What a client gets: `delivered` candidates, best first, or a refusal where `refused` says what was unsafe."""
+    """What a client gets: `delivered` candidates, best first, or a refusal where `refused` says what was unsafe.
+
+    completion_tokens: of what was delivered. begun: a live stream, some of which had left before it was refused.
+    usage_details: OpenAI's two details objects, where the worker counted for what was delivered alone.
+    extras: what a worker says of the request as a whole: system_fingerprint, prompt_token_ids, ...
+    """
 
     id: str
     created: int
@@ -47,9 +70,13 @@ class Answer:
     judged: tuple[Judged, ...]
     delivered: tuple[Judged, ...]
     refused: Refused | None
+    begun: bool
     degraded: str | None
     prompt_tokens: int
+    completion_tokens: int
     sampled_tokens: int
+    usage_details: dict[str, Any]
+    extras: dict[str, Any]
     reward_model: str | None
     safety_model: str | None
     unjudged_passes: bool
@@ -83,22 +110,23 @@ class ChatService:
         self.now = now
         self._policy_versions = {name: policy.version for name, policy in config.policies.items()}
 
-    def begin(self, request: ChatRequest, completion_id: str) -> "Exchange":
-        """Raises ModelNotFound or BadRequest; nothing was spent or logged then."""
-        plan = make_plan(
-            request, self.models, self.profiles, self._policy_versions, self.config.gateway.request_timeout_s
-        )
-        return Exchange(self, request, plan, completion_id)
+    def begin(self, request: ChatRequest, completion_id: str, caller: Caller) -> "Exchange":
+        """Raises ModelNotFound, Forbidden or BadRequest; nothing was spent or logged then."""
+        timeout_s = self.config.gateway.request_timeout_s
+        plan = make_plan(request, caller, self.models, self.profiles, self._policy_versions, timeout_s)
+        return Exchange(self, request, plan, completion_id, caller.tenant)
 
 
 class Exchange:
-    """One request being answered. `progress` tells how far it is."""
+    """One request being answered. `progress` tells how far it is. Raises BadRequest for a schema that is none."""
 
-    def __init__(self, service: ChatService, request: ChatRequest, plan: Plan, completion_id: str) -> None:
+    def __init__(self, service: ChatService, request: ChatRequest, plan: Plan, completion_id: str, tenant: str) -> None:
         self.service = service
         self.request = request
         self.plan = plan
         self.id = completion_id
+        self.tenant = tenant
+        self.requirements = requirements_of(request.passed_on)
         self.created = service.now()
         self.progress = Progress()
         self.user = service.signer.hash_user(request.user)
@@ -108,12 +136,27 @@ class Exchange:
         self._waiting = WaitClock()
         self._prompt_verdict: Verdict | None = None
         self._guard_s = 0.0
+        self._degraded: str | None = None
+        self._ended = False
         settings = plan.profile.settings
         self.reward = service.scorers[settings.reward] if settings.reward else None
         safety = service.scorers[settings.safety] if settings.safety else None
         thresholds = Thresholds(settings.safety_threshold, settings.category_thresholds)
         self.guard = Guard(safety, thresholds) if safety else None
-        self._sampler = PoolSampler(service.pools[plan.policy], dict(plan.sampling), plan.seed, self._waiting)
+        body = {**plan.sampling, "cache_salt": service.signer.cache_salt(tenant)}
+        self._sampler = PoolSampler(
+            service.pools[plan.policy], body, plan.seed, self._waiting, request.path, plan.streamable
+        )
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        """What the worker has said of the request so far: prompt_token_ids, system_fingerprint, ..."""
+        return self._sampler.extras
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Of the prompt; 0 until the worker has said it."""
+        return self._sampler.prompt_tokens
 
     @property
     def reward_model(self) -> str | None:
@@ -122,11 +165,36 @@ class Exchange:
 
     async def run(self) -> Answer:
         """The answer. Raises ApiError. The interaction is logged before it returns or raises, cancelled ones too."""
+        with self._recorded():
+            if refusal := await self._admit():
+                return refusal
+            decision = await best_of_n(self._task(), self._sampler, self._judge(), self.progress)
+            return self._decided(decision)
+
+    async def live(self) -> AsyncGenerator[Piece | Answer, None]:
+        """What may leave, as it comes, and the answer at the end. Raises ApiError, and logs, as `run` does."""
+        with self._recorded():
+            if refusal := await self._admit():
+                yield refusal
+                return
+            safety_stream = self._live_guard()
+            parts = first(self._task(), self._sampler, self._judge(), safety_stream, self.progress)
+            async with aclosing(parts) as items:
+                async for item in items:
+                    if isinstance(item, Part):
+                        yield Piece(0, item.delta, item.logprobs, item.token_ids, item.tokens)
+                    else:
+                        yield self._decided(item)
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """Log and count a request that ends without an answer."""
         with self.service.metrics.in_flight.track_inprogress():
             try:
-                answer = await self._answer()
-            except asyncio.CancelledError:
-                self._record("cancelled", status=499, error="the client went away")
+                yield
+            except (asyncio.CancelledError, GeneratorExit):
+                if not self._ended:
+                    self._record("cancelled", status=499, error="cancelled before its end")
                 raise
             except ApiError as error:
                 if isinstance(error, WorkerError):
@@ -137,21 +205,23 @@ class Exchange:
                 logger.exception("request %s failed", self.id)
                 self._record("failed", status=500, error=type(error).__name__)
                 raise ApiError("the gateway failed on this request; its log has the reason") from error
-        return answer
 
-    async def _answer(self) -> Answer:
+    async def _admit(self) -> Answer | None:
+        """See that the prompt fits and is safe. Returns the refusal of one that is not safe."""
         try:
             async with asyncio.timeout_at(self._deadline):
                 await self._fit_into_context()
-                degraded = await self._check_prompt()
+                self._degraded = await self._check_prompt()
         except TimeoutError:
             raise DeadlineExceeded("the prompt could not be checked in time", retry_after=5.0) from None
         if self._prompt_verdict and self._prompt_verdict.flagged:
             return self._finish((), (), "prompt", None, None)
-        decision = await best_of_n(self._task(), self._sampler, self._judge(), self.progress)
+        return None
+
+    def _decided(self, decision: Decision) -> Answer:
         delivered = tuple(decision.judged[position] for position in decision.order[: self.plan.deliver])
         refused: Refused | None = None if delivered else "candidates"
-        degraded = degraded or decision.degraded
+        degraded = self._degraded or decision.degraded
         if delivered and len(delivered) < self.plan.deliver:
             degraded = degraded or "fewer_safe"
         return self._finish(decision.judged, delivered, refused, degraded, decision)
@@ -163,7 +233,8 @@ class Exchange:
         """
         limit = self._sampler.pool.max_model_len
         max_tokens = self.plan.max_tokens
-        if limit is None or self.request.body_bytes + max_tokens <= limit:
+        truncated = self.request.passed_on.get("truncate_prompt_tokens") is not None
+        if limit is None or truncated or self.request.body_bytes + max_tokens <= limit:
             self._sampler.body["max_tokens"] = max_tokens
             return
         try:
@@ -175,10 +246,11 @@ class Exchange:
             return
         wanted = max_tokens if self.plan.max_tokens_given else 1
         if count + wanted > limit:
+            prompt = "prompt" if "prompt" in self.request.passed_on else "messages"
             raise ContextTooLong(
-                f"This model's context is {limit} tokens. The request needs {count + wanted}: {count} in the messages, "
-                f"{wanted} for the answer. Shorten the messages or lower max_tokens.",
-                param="messages",
+                f"This model's context is {limit} tokens. The request needs {count + wanted}: {count} in the {prompt}, "
+                f"{wanted} for the answer. Shorten the {prompt} or lower max_tokens.",
+                param=prompt,
             )
         self._sampler.body["max_tokens"] = min(max_tokens, limit - count)
 
@@ -196,7 +268,10 @@ class Exchange:
             return None
         if self.plan.profile.settings.unreadable == "pass":
             return "guard_unavailable"
-        raise GuardUnavailable(f"The safety check cannot answer for this prompt: {verdict.error}", retry_after=2.0)
+        raise GuardUnavailable(
+            f"The safety check cannot answer for this prompt: {verdict.error}",
+            retry_after=None if verdict.unreadable else 2.0,
+        )
 
     def _task(self) -> Task:
         settings = self.plan.profile.settings
@@ -209,7 +284,21 @@ class Exchange:
         )
 
     def _judge(self) -> ScorerJudge:
-        return ScorerJudge(self.request.messages, self.request.tools, self.reward, self.guard, self._waiting)
+        return ScorerJudge(
+            self.request.messages,
+            self.request.tools,
+            self.reward,
+            self.guard,
+            self.requirements,
+            self._waiting,
+            self._deadline,
+        )
+
+    def _live_guard(self) -> LiveGuard | None:
+        settings = self.plan.profile.settings
+        if self.guard is None:
+            return None
+        return LiveGuard(self.guard, settings.stream_guard, settings.stream_window, settings.stream_context)
 
     def _finish(
         self,
@@ -219,6 +308,8 @@ class Exchange:
         degraded: str | None,
         decision: Decision | None,
     ) -> Answer:
+        completion_tokens = sum(one.candidate.completion_tokens for one in delivered)
+        released = decision.released_tokens if decision else None
         answer = Answer(
             id=self.id,
             created=int(self.created),
@@ -226,20 +317,31 @@ class Exchange:
             judged=judged,
             delivered=delivered,
             refused=refused,
+            begun=bool(refused and released),
             degraded=degraded,
             prompt_tokens=self._sampler.prompt_tokens,
+            completion_tokens=completion_tokens or released or 0,
             sampled_tokens=self._sampler.sampled_tokens,
+            usage_details=self._usage_details(len(delivered)),
+            extras=self._sampler.extras,
             reward_model=self.reward_model,
             safety_model=self.guard.scorer.version if self.guard else None,
             unjudged_passes=self.plan.profile.settings.unreadable == "pass",
             overhead_ms=milliseconds(time.perf_counter() - self._started - self._waiting.seconds),
-            feedback_token=self.service.signer.feedback_token(self.id, self.user, self.created),
+            feedback_token=self.service.signer.feedback_token(self.id, self.user, self.created, tenant=self.tenant),
         )
         outcome: Outcome = "delivered"
         if refused:
             outcome = "refused_prompt" if refused == "prompt" else "refused_candidates"
         self._record(outcome, answer=answer, decision=decision)
         return answer
+
+    def _usage_details(self, delivered: int) -> dict[str, Any]:
+        """The worker counts the completions of all its choices together: that is of use where there was one."""
+        details = self._sampler.usage_details
+        if self.plan.n == delivered == 1:
+            return details
+        return {key: value for key, value in details.items() if key != "completion_tokens_details"}
 
     def _record(
         self,
@@ -251,6 +353,7 @@ class Exchange:
         decision: Decision | None = None,
     ) -> None:
         """Count the end of this request and hand its record to the log."""
+        self._ended = True
         judged = decision.judged if decision else tuple(self.progress.judged)
         delivered = [judged.index(one) for one in answer.delivered] if answer else []
         candidates = candidate_records(
@@ -259,7 +362,8 @@ class Exchange:
             self._loop_started,
             keep_token_ids=self.service.config.log.token_ids,
         )
-        parameters = {key: value for key, value in self._sampler.body.items() if key != "messages"}
+        unlogged = ("messages", "prompt", "cache_salt")
+        parameters = {key: value for key, value in self._sampler.body.items() if key not in unlogged}
         interaction = Interaction(
             id=self.id,
             created=self.created,
@@ -279,13 +383,16 @@ class Exchange:
             n=self.plan.n,
             seed=self.plan.seed,
             stream=self.request.stream,
+            stream_mode=("first" if self.plan.live else "hold") if self.request.stream else None,
+            endpoint=self.request.endpoint,
             degraded=answer.degraded if answer else None,
             error=error,
             status=status,
             user=self.user,
+            tenant=self.tenant,
             usage=Usage(
                 prompt_tokens=self._sampler.prompt_tokens,
-                completion_tokens=sum(one.candidate.completion_tokens for one in answer.delivered) if answer else 0,
+                completion_tokens=answer.completion_tokens if answer else 0,
                 sampled_tokens=self._sampler.sampled_tokens,
             ),
             timings=self._timings(decision),

@@ -1,7 +1,7 @@
-"""Secrets at work: feedback tokens that let a browser vote on one answer, and keyed hashes of user ids.
+"""Secrets at work: feedback tokens, keyed hashes of users, tags in ids, cache salts. Each derives a key of its own.
 
-A token is `bft_<base64url(claims)>.<base64url(HMAC-SHA256)>`; its claims are the interaction, the hashed user (or none)
-and the expiry. Both uses derive their own key from one secret.
+A feedback token lets a browser vote on one answer: `bft_<base64url(claims)>.<base64url(HMAC-SHA256)>`; its claims are
+their version, the tenant, the interaction, the hashed user (or none) and the expiry.
 """
 
 import base64
@@ -12,15 +12,22 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from gateway.errors import ConfigError
+from gateway.ids import TAGGED_BYTES, Tag, id_bytes
 
 TOKEN_PREFIX = "bft_"
+_TAG_BYTES = 16 - TAGGED_BYTES
 
 
 class _Claims(msgspec.Struct, frozen=True, array_like=True):
+    """A token whose claims have another version is not valid."""
+
+    version: Literal[2]
+    tenant: str
     interaction: str
     user: str | None
     expires: int
@@ -28,10 +35,11 @@ class _Claims(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class FeedbackGrant:
-    """What a valid token allows: feedback on one interaction, as this user (hashed) or as nobody in particular."""
+    """What a valid token allows: feedback on a tenant's interaction, as this user (hashed) or as nobody."""
 
     interaction: str
     user: str | None
+    tenant: str
 
 
 class Signer:
@@ -40,6 +48,8 @@ class Signer:
     def __init__(self, secret: bytes, token_ttl_s: int) -> None:
         self._token_key = hmac.digest(secret, b"feedback token", "sha256")
         self._user_key = hmac.digest(secret, b"user", "sha256")
+        self._id_key = hmac.digest(secret, b"id", "sha256")
+        self._salt_key = hmac.digest(secret, b"cache salt", "sha256")
         self._ttl_s = token_ttl_s
 
     def hash_user(self, user: str | None) -> str | None:
@@ -48,8 +58,25 @@ class Signer:
             return None
         return hmac.new(self._user_key, user.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:32]
 
-    def feedback_token(self, interaction: str, hashed_user: str | None, now: float) -> str:
-        claims = msgspec.json.encode(_Claims(interaction, hashed_user, int(now) + self._ttl_s))
+    def tag(self, tenant: str) -> Tag:
+        """What makes this tenant's ids: the last 4 bytes of an id from its first 12 (`ids.new_completion_id`)."""
+        # The 12 bytes have one length, so nobody's tenant name can shift into them.
+        return lambda head: hmac.digest(self._id_key, head + tenant.encode(), "sha256")[:_TAG_BYTES]
+
+    def issued(self, identifier: str, tenant: str) -> bool:
+        """Whether this installation gave the id to this tenant. A guess is right once in 2**32."""
+        try:
+            given = id_bytes(identifier)
+        except ValueError:
+            return False
+        return hmac.compare_digest(self.tag(tenant)(given[:TAGGED_BYTES]), given[TAGGED_BYTES:])
+
+    def cache_salt(self, tenant: str) -> str:
+        """vLLM's `cache_salt` of a tenant, 32 hexadecimal digits: no tenant learns of another's prompts by timing."""
+        return hmac.digest(self._salt_key, tenant.encode(), "sha256").hex()[:32]
+
+    def feedback_token(self, interaction: str, hashed_user: str | None, now: float, *, tenant: str) -> str:
+        claims = msgspec.json.encode(_Claims(2, tenant, interaction, hashed_user, int(now) + self._ttl_s))
         return TOKEN_PREFIX + _text(claims) + "." + _text(hmac.digest(self._token_key, claims, "sha256"))
 
     def read_token(self, token: str, now: float) -> FeedbackGrant | None:
@@ -61,8 +88,11 @@ class Signer:
             return None
         if not hmac.compare_digest(hmac.digest(self._token_key, claims, "sha256"), given):
             return None
-        read = msgspec.json.decode(claims, type=_Claims)
-        return FeedbackGrant(read.interaction, read.user) if read.expires >= now else None
+        try:
+            read = msgspec.json.decode(claims, type=_Claims)
+        except msgspec.DecodeError:
+            return None  # Signed by us, in an older version.
+        return FeedbackGrant(read.interaction, read.user, read.tenant) if read.expires >= now else None
 
 
 def _text(data: bytes) -> str:

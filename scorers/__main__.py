@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing import cast
 
 import uvicorn
 
-from scorers.configuration import ConfigurationError, ServerSettings, read_settings
+from scorers.configuration import ServerSettings, read_settings
+from scorers.credentials import Secret, api_key
+from scorers.errors import ConfigurationError
 from scorers.metrics import Metrics
 from scorers.model_path import LoadError, model_path
 from scorers.server import create_app
 from scorers.service import ServedScorer, Service
 from scorers.settings import ScorerConfig
+from scorers.tls import server_context
 
 _DRAIN_S = 10
 
@@ -48,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = read_settings(options.config)
+        own = settings.server
+        key = api_key("scorer_server", own.api_key_file, own.api_key_env)
+        tls = server_context("scorer_server", own.tls_cert_file, own.tls_key_file)
         missing = [_missing(name, scorer) for name, scorer in settings.scorers.items()]
     except ConfigurationError as error:
         print(error, file=sys.stderr)
@@ -57,14 +64,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    host = options.host or settings.server.host
-    port = settings.server.port if options.port is None else options.port
+    host = options.host or own.host
+    port = own.port if options.port is None else options.port
     try:
         listener = _listen(host, port)
     except OSError as error:
         print(_why_not(error, host, port), file=sys.stderr)
         return 1
-    return _serve(settings, listener)
+    return _serve(settings, listener, key, tls)
 
 
 def _missing(name: str, scorer: ScorerConfig) -> str | None:
@@ -123,7 +130,7 @@ def _load(settings: ServerSettings) -> Callable[..., tuple[ServedScorer, str]]:
     return load
 
 
-def _serve(settings: ServerSettings, listener: socket.socket) -> int:
+def _serve(settings: ServerSettings, listener: socket.socket, key: Secret | None, tls: ssl.SSLContext | None) -> int:
     failures: list[str] = []
 
     def failed(sentence: str) -> None:
@@ -132,7 +139,7 @@ def _serve(settings: ServerSettings, listener: socket.socket) -> int:
 
     metrics = Metrics()
     service = Service(settings.scorers, _load(settings), metrics, failed)
-    app = create_app(service, metrics, settings.server.max_body_bytes)
+    app = create_app(service, metrics, settings.server.max_body_bytes, key)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -141,12 +148,15 @@ def _serve(settings: ServerSettings, listener: socket.socket) -> int:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=_DRAIN_S,
+            ssl_context_factory=(lambda *_: tls) if tls else None,
             timeout_keep_alive=75,  # longer than a client's pool keeps a connection, or it meets closed ones
         )
     )
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    logging.info("listening on http://%s:%d, loading %s", shown, port, ", ".join(settings.scorers))
+    logging.info(
+        "listening on %s://%s:%d, loading %s", "https" if tls else "http", shown, port, ", ".join(settings.scorers)
+    )
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn drains, then raises the signal again; a stop that was asked for is no failure.
         signal.signal(number, lambda *_: None)

@@ -14,7 +14,17 @@ import aiohttp
 import msgspec
 
 from scorers.contract import Score, ScoreRequest, ScoreResponse, ScorerInfo, ScorerList
-from scorers.errors import BadScoreRequest, Overloaded, ScorerError, ScorerFailed, ScorerUnavailable, UnknownScorer
+from scorers.endpoint import Endpoint
+from scorers.errors import (
+    BadScoreRequest,
+    Overloaded,
+    ScorerError,
+    ScorerFailed,
+    ScorerUnavailable,
+    Unauthorized,
+    UnknownScorer,
+)
+from scorers.tls import tls_problem
 
 _encode = msgspec.json.Encoder().encode
 _decode_list = msgspec.json.Decoder(ScorerList, strict=True).decode
@@ -41,8 +51,9 @@ _decode_response = msgspec.json.Decoder(_WireResponse, strict=True).decode
 class ScorerClient:
     """One scorer server. `session` is shared and stays the caller's to close; `connect_s` bounds a new connection."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession, *, connect_s: float = 2.0) -> None:
-        self.url = url.rstrip("/")
+    def __init__(self, at: Endpoint | str, session: aiohttp.ClientSession, *, connect_s: float = 2.0) -> None:
+        self._endpoint = at if isinstance(at, Endpoint) else Endpoint(at)
+        self.url = self._endpoint.url
         self._session = session
         self._connect_s = connect_s
 
@@ -85,6 +96,10 @@ class ScorerClient:
             async with asyncio.timeout(timeout_s):
                 try:
                     return await self._send(method, path, phases, body)
+                except Unauthorized:
+                    if not self._endpoint.reread_key():
+                        raise
+                    return await self._send(method, path, phases, body)
                 except aiohttp.ClientConnectorError:
                     raise
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
@@ -99,15 +114,30 @@ class ScorerClient:
                 f"The scorer server at {self.url} did not answer within {timeout_s:g} s."
             ) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            if problem := tls_problem(error):
+                raise ScorerUnavailable(
+                    f"The scorer server at {self.url} cannot be used, TLS fails: {problem}."
+                ) from error
             reason = str(error) or type(error).__name__
             raise ScorerUnavailable(f"The scorer server at {self.url} cannot be reached: {reason}.") from error
 
     async def _send(self, method: str, path: str, timeout: aiohttp.ClientTimeout, body: bytes | None) -> bytes:
-        headers = {"Content-Type": "application/json"} if body is not None else None
+        headers = self._endpoint.headers | ({"Content-Type": "application/json"} if body is not None else {})
         async with self._session.request(
-            method, self.url + path, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            method,
+            self.url + path,
+            data=body,
+            headers=headers,
+            timeout=timeout,
+            allow_redirects=False,
+            ssl=self._endpoint.verification,
         ) as response:
             raw = await response.read()
+            if response.status in (401, 403):
+                held = "the key it was sent" if self._endpoint.key else "calls without a key"
+                raise Unauthorized(
+                    f"The scorer server at {self.url} refuses {held}: set its api_key_file or api_key_env."
+                )
             if response.status != 200:
                 raise _failure(response.status, raw)
             return raw

@@ -7,11 +7,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from scorers.errors import ConfigurationError
 from scorers.settings import Name, ScorerConfig, ScorerServerConfig
-
-
-class ConfigurationError(Exception):
-    """The file cannot be used; one line a mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +54,4 @@ def _explain(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"] if part != "[key]")
     if error["type"] == "extra_forbidden":
         return f"{where}: there is no such key"
-    return f"{where}: {error['msg']}"
+    return f"{where}: {str(error['msg']).removeprefix('Value error, ')}"

@@ -34,13 +34,14 @@ class Score(msgspec.Struct, frozen=True, omit_defaults=True):
 
     value: the raw reward, any finite real number, never squashed.
     categories: probability in [0, 1] of each category of a safety classifier.
-    error: why there is no score, in one sentence.
+    error: why there is no score, in one sentence. unreadable: because of the content, so that asking again is no use.
     tokens: how many token ids were read for it.
     """
 
     value: float | None = None
     categories: dict[str, float] | None = None
     error: str | None = None
+    unreadable: bool = False
     tokens: int = 0
 
 

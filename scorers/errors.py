@@ -1,12 +1,18 @@
 """What can go wrong with a scorer.
 
+ConfigurationError             the configuration, or a file that it names
 ScorerError
  ├── BadScoreRequest      400  the request is not one this scorer can read
+ ├── Unauthorized         401  the key is missing or not the server's
  ├── UnknownScorer        404  no scorer of that name here
  ├── Overloaded           429  the queue is full: try again later
  ├── ScorerFailed         500  the model failed
  └── ScorerUnavailable    503  it cannot be reached, timed out, or is still loading
 """
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; one line a mistake."""
 
 
 class ScorerError(Exception):
@@ -23,6 +29,11 @@ class BadScoreRequest(ScorerError):
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+
+class Unauthorized(ScorerError):
+    status = 401
+    code = "scorer_unauthorized"
 
 
 class UnknownScorer(ScorerError):

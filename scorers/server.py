@@ -4,14 +4,16 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scorers.contract import ScoreRequest, ScoreResponse, ScorerList
+from scorers.credentials import Secret
 from scorers.errors import BadScoreRequest, ScorerError
 from scorers.metrics import Metrics
 from scorers.service import Service
@@ -23,8 +25,11 @@ _encode = msgspec.json.Encoder().encode
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
 
 
-def create_app(service: Service, metrics: Metrics, max_body_bytes: int) -> FastAPI:
-    """The application; it starts the service's loading when it starts, and closes it when it stops."""
+def create_app(service: Service, metrics: Metrics, max_body_bytes: int, key: Secret | None = None) -> FastAPI:
+    """The application; it starts the service's loading when it starts, and closes it when it stops.
+
+    key: what /v1/* asks for as a bearer token; health and metrics ask for none.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -79,6 +84,11 @@ def create_app(service: Service, metrics: Metrics, max_body_bytes: int) -> FastA
     async def on_any_error(_: Request, error: Exception) -> Response:
         return failure(500, "internal_error", f"The scorer server failed ({type(error).__name__}); its log says why.")
 
+    def refusal() -> Response:
+        answer = failure(401, "invalid_api_key", "The scorer server asks for a key: Authorization: Bearer <key>.")
+        answer.headers["www-authenticate"] = "Bearer"
+        return answer
+
     async def on_disconnect(_: Request, __: Exception) -> Response:
         return Response(status_code=499)
 
@@ -91,7 +101,29 @@ def create_app(service: Service, metrics: Metrics, max_body_bytes: int) -> FastA
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(ClientDisconnect, on_disconnect)
     app.add_exception_handler(Exception, on_any_error)
+    if key is not None:
+        app.add_middleware(_KeyCheck, key=key, refusal=refusal)
     return app
+
+
+class _KeyCheck:
+    """Lets only those into /v1/* who hold the key; the body of others is not read."""
+
+    def __init__(self, app: ASGIApp, key: Secret, refusal: Callable[[], Response]) -> None:
+        self._app = app
+        self._key = key
+        self._refusal = refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/v1") and not self._held(scope):
+            await self._refusal()(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _held(self, scope: Scope) -> bool:
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        scheme, _, token = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
+        return scheme.lower() == b"bearer" and self._key.equals(token)
 
 
 def read_request(body: bytes) -> ScoreRequest:

@@ -4,12 +4,15 @@ They are the `scorers:` and `scorer_server:` parts of the one configuration file
 the scorer server reads only them.
 """
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -19,7 +22,56 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ScorerConfig(Section):
+class Tls(Section):
+    """How a server that we call is verified, and what we show it."""
+
+    ca_file: Path | None = Field(
+        None,
+        description="Authority (PEM) its certificate must come from, or that certificate itself; empty: the system's.",
+    )
+    cert_file: Path | None = Field(None, description="Client certificate (PEM) to show it: mutual TLS.")
+    key_file: Path | None = Field(None, description="Key of the client certificate (PEM); empty: it is in cert_file.")
+    verify: bool = Field(True, description="Check its certificate; false is for trials, and warned of at each start.")
+
+    @model_validator(mode="after")
+    def _tls_agrees(self) -> Self:
+        if self.key_file and not self.cert_file:
+            raise ValueError("key_file needs cert_file, the client certificate it belongs to")
+        if self.ca_file and not self.verify:
+            raise ValueError("verify: false checks nothing, so ca_file would be ignored: keep one of them")
+        return self
+
+    @property
+    def tls_keys(self) -> str:
+        """The keys of TLS that are set, as a sentence names them; empty when none is."""
+        given = {"ca_file": self.ca_file, "cert_file": self.cert_file, "verify": not self.verify}
+        return " and ".join(key for key, value in given.items() if value)
+
+
+class Upstream(Tls):
+    """How to speak to a worker or a scorer server; secrets are read from where these keys say."""
+
+    api_key_file: Path | None = Field(
+        None, description="File with the key it asks for (sent as a bearer token); read again after a 401."
+    )
+    api_key_env: Variable | None = Field(None, description="Environment variable with that key, instead of a file.")
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if self.api_key_file and self.api_key_env:
+            raise ValueError("api_key_file and api_key_env both name the key: keep one of them")
+        return self
+
+
+def check_address(url: str, tls: Tls) -> None:
+    """Raises ValueError where an address and its TLS or credentials contradict each other."""
+    if "@" in urlsplit(url).netloc:
+        raise ValueError("url holds a name or a password; put the key into a file and name that with api_key_file")
+    if tls.tls_keys and not url.startswith("https://"):
+        raise ValueError(f"{tls.tls_keys} would do nothing: url does not begin with https://")
+
+
+class _ScorerModel(Section):
     kind: Literal["reward", "safety"] = Field(description="reward: one raw number; safety: a probability a category.")
     model: str = Field(min_length=1, description="Hugging Face id or local folder of a sequence classifier.")
     version: int = Field(1, ge=1, description="The N of name@N in receipts and in the log.")
@@ -34,6 +86,18 @@ class ScorerConfig(Section):
     max_tokens: int | None = Field(None, ge=16, description="Longest input read at once; empty: the model's own.")
 
 
+# The fields of the base named last come first in the generated example.
+class ScorerConfig(Upstream, _ScorerModel):
+    @model_validator(mode="after")
+    def _address_agrees(self) -> Self:
+        if self.url is not None:
+            check_address(self.url, self)
+        elif self.tls_keys or self.api_key_file or self.api_key_env:
+            what = self.tls_keys or ("api_key_file" if self.api_key_file else "api_key_env")
+            raise ValueError(f"{what} is for a scorer with a url; that of the server started here is in scorer_server")
+        return self
+
+
 class ScorerServerConfig(Section):
     """The scorer server that `bestow up` starts and `bestow scorer` runs."""
 
@@ -45,3 +109,19 @@ class ScorerServerConfig(Section):
     max_batch_tokens: int = Field(8192, ge=16, description="Padded tokens in one batch.")
     max_queue: int = Field(2048, ge=1, description="Inputs waiting for a model; beyond it the answer is a 429.")
     max_body_bytes: int = Field(8_388_608, ge=1024, description="Largest request body; beyond it the answer is a 413.")
+    api_key_file: Path | None = Field(
+        None, description="File with the key that callers of /v1/* must send; empty: none is asked for."
+    )
+    api_key_env: Variable | None = Field(None, description="Environment variable with that key, instead of a file.")
+    tls_cert_file: Path | None = Field(
+        None, description="Certificate (PEM, its chain included) to serve HTTPS with; it must name the host."
+    )
+    tls_key_file: Path | None = Field(None, description="Key of that certificate (PEM); empty: it is in tls_cert_file.")
+
+    @model_validator(mode="after")
+    def _access_agrees(self) -> Self:
+        if self.api_key_file and self.api_key_env:
+            raise ValueError("api_key_file and api_key_env both name the key: keep one of them")
+        if self.tls_key_file and not self.tls_cert_file:
+            raise ValueError("tls_key_file needs tls_cert_file, the certificate it belongs to")
+        return self

@@ -50,7 +50,9 @@ class ChatTemplate:
         rendered, lost = self._rendered_and_lost(turns, tools)
         if not lost:
             return rendered
-        turns = [_with_text(turn, lost.get(index, [])) for index, turn in enumerate(turns)]
+        # A guard reads each text as it is; a reward is of the whole call, whose numbers are no texts.
+        whole_calls = Sort.CONTENT not in self._shows
+        turns = [_with_text(turn, lost.get(index, []), whole_calls) for index, turn in enumerate(turns)]
         rendered, lost = self._rendered_and_lost(turns, tools)
         if lost and Sort.CONTENT in self._shows:
             turns = [{**turn, "role": "user"} if index in lost else turn for index, turn in enumerate(turns)]
@@ -175,6 +177,12 @@ def _common_prefix(one: str, other: str) -> int:
     return low
 
 
-def _with_text(turn: Message, more: Sequence[str]) -> Message:
+def _with_text(turn: Message, more: Sequence[str], whole_calls: bool) -> Message:
+    """The turn with what the template left out in its content: `more`; with `whole_calls`, each call as JSON."""
+    if more and whole_calls and turn.get("tool_calls"):
+        of_calls = set(texts({"role": turn["role"], "tool_calls": turn["tool_calls"]}, Sort.ACTION))
+        if not of_calls.isdisjoint(more):
+            calls = [json.dumps(call["function"], ensure_ascii=False) for call in turn["tool_calls"]]
+            more = [*(text for text in more if text not in of_calls), *calls]
     parts = [part for part in (turn["content"], *more) if part]
     return {**turn, "content": "\n".join(parts)}

@@ -1,4 +1,4 @@
-"""An `Answer` as OpenAI's JSON: one object, or the chunks of a stream; with the receipt (`guidance`, headers)."""
+"""An `Answer` as OpenAI's chat completion, with the receipt (`guidance`, headers); and as the pieces of a stream."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from gateway.api.protocol import ChatRequest
 from gateway.control.plan import Plan
 from gateway.decoding.candidate import Judged
-from gateway.serving import Answer
+from gateway.serving import Answer, Piece
 
 REFUSED_FINISH = "content_filter"
 
@@ -36,7 +36,7 @@ def headers(answer: Answer) -> dict[str, str]:
 
 
 def completion(answer: Answer, request: ChatRequest) -> dict[str, Any]:
-    """The whole answer as a `chat.completion` object."""
+    """The whole answer as a `chat.completion` object. Nulls are only where OpenAI's schema wants them."""
     choices = [_choice(index, one, request) for index, one in enumerate(answer.delivered)]
     if answer.refused:
         message = {"role": "assistant", "content": answer.plan.profile.settings.refusal, "refusal": None}
@@ -48,39 +48,32 @@ def completion(answer: Answer, request: ChatRequest) -> dict[str, Any]:
         "model": answer.plan.model,
         "choices": choices,
         "usage": usage(answer),
+        **extras_of(answer.extras, request),
         "guidance": guidance(answer),
     }
 
 
-def chunks(answer: Answer, request: ChatRequest) -> Iterator[dict[str, Any]]:
-    """The same as `chat.completion.chunk` objects; `guidance` rides on the last one that has a finish_reason."""
-    whole = completion(answer, request)
-    base = {key: whole[key] for key in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
-    if request.include_usage:
-        base["usage"] = None
-    last = len(whole["choices"]) - 1
-    for choice in whole["choices"]:
-        message = choice["message"]
-        start = {"role": "assistant", "content": ""}
-        yield {**base, "choices": [_delta(choice, start)]}
-        yield {**base, "choices": [_delta(choice, _content_delta(message), logprobs=choice["logprobs"])]}
-        end = _delta(choice, {}, finish_reason=choice["finish_reason"])
-        end |= {key: choice[key] for key in ("stop_reason", "token_ids") if key in choice}
-        chunk = {**base, "choices": [end]}
-        if choice["index"] == last:
-            chunk["guidance"] = whole["guidance"]
-        yield chunk
-    if request.include_usage:
-        yield {**base, "choices": [], "usage": whole["usage"]}
+def extras_of(extras: dict[str, Any], request: ChatRequest) -> dict[str, Any]:
+    """What the worker said of the request as a whole. The prompt's ids are read always, and shown when asked for."""
+    return {key: value for key, value in extras.items() if key != "prompt_token_ids" or request.return_token_ids}
 
 
-def usage(answer: Answer) -> dict[str, int]:
+def pieces(answer: Answer) -> Iterator[Piece]:
+    """An answer that was held until now, as the pieces of a stream: each choice whole, best first."""
+    if answer.refused:
+        yield Piece(0, {"content": answer.plan.profile.settings.refusal}, None, None, 0)
+    for index, one in enumerate(answer.delivered):
+        candidate = one.candidate
+        yield Piece(index, _content_delta(one), candidate.logprobs, candidate.token_ids, candidate.completion_tokens)
+
+
+def usage(answer: Answer) -> dict[str, Any]:
     """OpenAI's usage: what was delivered. What was sampled is in `guidance.usage`."""
-    completion_tokens = sum(one.candidate.completion_tokens for one in answer.delivered)
-    return _usage(answer.prompt_tokens, completion_tokens)
+    return usage_of(answer.prompt_tokens, answer.completion_tokens) | answer.usage_details
 
 
-def _usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
+def usage_of(prompt_tokens: int, completion_tokens: int) -> dict[str, Any]:
+    """OpenAI's usage object."""
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
@@ -103,9 +96,10 @@ def guidance(answer: Answer) -> dict[str, Any]:
         "pruned": 0,
         "chosen": chosen.candidate.index if chosen else None,
         "reward": chosen.reward if chosen else None,
+        "flagged": chosen.verdict.flagged if chosen and chosen.verdict else [],
         "refused": answer.refused,
         "degraded": answer.degraded,
-        "usage": _usage(answer.prompt_tokens, answer.sampled_tokens),
+        "usage": usage_of(answer.prompt_tokens, answer.sampled_tokens),
         "feedback_token": answer.feedback_token,
     }
     if answer.plan.return_candidates:
@@ -122,6 +116,7 @@ def _candidate(judged: Judged, unjudged_passes: bool) -> dict[str, Any]:
         "completion_tokens": judged.candidate.completion_tokens,
         "reward": judged.reward,
         "reward_error": judged.reward_error,
+        "broken": judged.broken,
         "safe": safe,
         "flagged": judged.verdict.flagged if judged.verdict else [],
     }
@@ -132,32 +127,42 @@ def _choice(index: int, judged: Judged, request: ChatRequest) -> dict[str, Any]:
     choice = {
         "index": index,
         "message": _message(judged),
-        "logprobs": candidate.logprobs,
-        "finish_reason": candidate.finish_reason,
+        "logprobs": logprobs_of(candidate.logprobs),
+        **finish_of(judged),
     }
-    if candidate.stop_reason is not None:
-        choice["stop_reason"] = candidate.stop_reason
     if request.return_token_ids:
-        choice["token_ids"] = candidate.token_ids
-    return choice
+        choice["token_ids"] = candidate.token_ids or []
+    return choice | {key: value for key, value in candidate.extras.items() if key != "prompt_token_ids"}
+
+
+_FINISHES = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
+
+
+def finish_of(judged: Judged) -> dict[str, Any]:
+    """finish_reason, and stop_reason where there is one. OpenAI knows fewer reasons than vLLM (`repetition`)."""
+    finish, stop = judged.candidate.finish_reason, judged.candidate.stop_reason
+    if finish not in _FINISHES:
+        finish, stop = "stop", stop if stop is not None else finish
+    return {"finish_reason": finish} if stop is None else {"finish_reason": finish, "stop_reason": stop}
+
+
+def logprobs_of(logprobs: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Chat log-probabilities as OpenAI's schema has them: with `refusal`."""
+    return None if logprobs is None else {"refusal": None, **logprobs}
 
 
 def _message(judged: Judged) -> dict[str, Any]:
-    message = {**judged.candidate.message, "refusal": judged.candidate.message.get("refusal")}
-    if message.get("tool_calls") and not message.get("content"):
-        message["content"] = None
-    return message
+    message = {key: value for key, value in judged.candidate.message.items() if value is not None}
+    content = message.get("content")
+    if not content and (message.get("tool_calls") or message.get("reasoning")):
+        # A stream opens with an empty text, whatever follows.
+        content = None
+    return message | {"content": content, "refusal": message.get("refusal")}
 
 
-def _delta(
-    choice: dict[str, Any], delta: dict[str, Any], *, logprobs: Any = None, finish_reason: str | None = None
-) -> dict[str, Any]:
-    return {"index": choice["index"], "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
-
-
-def _content_delta(message: dict[str, Any]) -> dict[str, Any]:
+def _content_delta(judged: Judged) -> dict[str, Any]:
     """All of a message in one delta; the parts of tool calls carry their index there."""
-    delta = {key: value for key, value in message.items() if key != "role" and value is not None}
+    delta = {key: value for key, value in _message(judged).items() if key != "role" and value is not None}
     if "tool_calls" in delta:
         delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(delta["tool_calls"])]
     return delta

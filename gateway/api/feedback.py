@@ -1,20 +1,27 @@
-"""/v1/feedback: what people say of an answer. The rules of each kind, and the routes."""
+"""/v1/feedback: what people say of an answer. The rules of each kind, and the routes.
 
-from typing import Any
+Feedback needs a key with the scope `feedback`, or the answer's feedback token; and an id that this installation gave to
+an answer of the same tenant. An answer's id counts with any of its prefixes and is stored with `chatcmpl-`.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.access.caller import Caller
 from gateway.api import openapi
+from gateway.api.auth import caller_of, set_caller
 from gateway.api.http import json_response, read_body
-from gateway.api.protocol import convert, parse_json
-from gateway.errors import BadRequest, Unauthorized, Unavailable
-from gateway.ids import is_completion_id, new_uuid7, unix_seconds
+from gateway.api.protocol import convert, parse_json, says
+from gateway.errors import BadRequest, NotFound, Unauthorized, Unavailable
+from gateway.ids import interaction_id, new_uuid7, unix_seconds
 from gateway.log.records import Feedback, FeedbackKind
 from gateway.serving import ChatService
-from gateway.signing import TOKEN_PREFIX, FeedbackGrant
+from gateway.signing import TOKEN_PREFIX, FeedbackGrant, Signer
 
 router = APIRouter()
 
@@ -28,18 +35,36 @@ _MAX_INDEX = 1023
 _CLOCK_SLACK_S = 300.0
 
 
-class FeedbackBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of POST /v1/feedback. `token`: a feedback token, for senders that cannot set headers."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An answer that feedback is for. sent: its id as the client wrote it."""
 
-    id: str
-    kind: FeedbackKind
-    value: bool | int | str | None = None
-    candidate: int | None = None
-    over: int | None = None
-    user: str | None = None
-    tags: list[str] = []
-    comment: str | None = None
-    token: str | None = None
+    sent: str
+    interaction: str
+    tenant: str
+    grant: FeedbackGrant | None
+
+
+class FeedbackBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a person thought of an answer."""
+
+    id: Annotated[str, says("The answer's, with its prefix: `chatcmpl-`, `cmpl-` or `resp_`.")]
+    kind: Annotated[FeedbackKind, says("What is said; it decides what `value` is.")]
+    value: Annotated[
+        bool | int | str | None,
+        says(
+            "thumbs: true (up) or false. rating: 1 to 8. preference: its strength, 1 to 4. correction: the answer as "
+            "it should have been. comment: a text. flag: the reason, such as `unsafe`."
+        ),
+    ] = None
+    candidate: Annotated[
+        int | None, says("Which candidate, by its index; none: the delivered one.", minimum=0, maximum=_MAX_INDEX)
+    ] = None
+    over: Annotated[int | None, says("A preference: `candidate` is better than this one.", minimum=0)] = None
+    user: Annotated[str | None, says("Who says it, in your words; a feedback token goes before it.")] = None
+    tags: Annotated[list[str], says("Labels of your own.", maxItems=_MAX_TAGS)] = []
+    comment: Annotated[str | None, says("A remark beside the value.", maxLength=_MAX_TEXT)] = None
+    token: Annotated[str | None, says("The feedback token, for senders that cannot set headers.")] = None
 
 
 @router.post(
@@ -51,10 +76,10 @@ class FeedbackBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def post_feedback(request: Request) -> Response:
     service: ChatService = request.app.state.service
     body = convert(parse_json(await read_body(request, _MAX_BODY_BYTES)), FeedbackBody)
-    grant = _grant(request, service, body.token, body.id)
-    record = to_record(body, service, grant, retracted=False)
+    target = _target(request, service, body.token, body.id)
+    record = to_record(body, service, target, retracted=False)
     _store(service, record)
-    return json_response({"object": "feedback", "status": "accepted", **_shown(record)}, 202)
+    return json_response({"object": "feedback", "status": "accepted", **_shown(record, target)}, 202)
 
 
 @router.delete(
@@ -67,27 +92,23 @@ async def delete_feedback(request: Request, interaction: str) -> Response:
         if key in query:
             query[key] = _whole_number(query[key], key)
     body = convert({**query, "id": interaction}, FeedbackBody)
-    grant = _grant(request, service, body.token, interaction)
-    record = to_record(body, service, grant, retracted=True)
+    target = _target(request, service, body.token, interaction)
+    record = to_record(body, service, target, retracted=True)
     _store(service, record)
-    return json_response({"object": "feedback", "status": "retracted", **_shown(record)}, 202)
+    return json_response({"object": "feedback", "status": "retracted", **_shown(record, target)}, 202)
 
 
 @router.get("/v1/feedback/{interaction}", summary="What is stored of an answer's feedback")
 async def get_feedback(request: Request, interaction: str) -> Response:
     service: ChatService = request.app.state.service
-    _check_id(interaction, service.now())
-    _grant(request, service, request.query_params.get("token"), interaction)
-    votes = await service.log.votes(interaction)
-    return json_response(
-        {"object": "list", "id": interaction, "partial": votes.partial, "data": [_shown(one) for one in votes.feedback]}
-    )
+    target = _target(request, service, request.query_params.get("token"), interaction)
+    votes = await service.log.votes(target.interaction)
+    own = [_shown(one, target) for one in votes.feedback if one.tenant == target.tenant]
+    return json_response({"object": "list", "id": interaction, "partial": votes.partial, "data": own})
 
 
-def to_record(body: FeedbackBody, service: ChatService, grant: FeedbackGrant | None, *, retracted: bool) -> Feedback:
+def to_record(body: FeedbackBody, service: ChatService, target: Target, *, retracted: bool) -> Feedback:
     """A checked record. Raises BadRequest naming the field and the limit."""
-    now = service.now()
-    _check_id(body.id, now)
     for name in ("candidate", "over"):
         index = getattr(body, name)
         if index is not None and not 0 <= index <= _MAX_INDEX:
@@ -106,15 +127,16 @@ def to_record(body: FeedbackBody, service: ChatService, grant: FeedbackGrant | N
         raise _bad("candidate", "a preference names two different candidates, `candidate` and `over`")
     return Feedback(
         id=new_uuid7(),
-        interaction=body.id,
-        created=now,
+        interaction=target.interaction,
+        created=service.now(),
         kind=body.kind,
         value=body.value,
         candidate=body.candidate,
         over=body.over,
-        user=grant.user if grant else service.signer.hash_user(body.user),
+        user=target.grant.user if target.grant else service.signer.hash_user(body.user),
         tags=body.tags,
         comment=body.comment,
+        tenant=target.tenant,
         retracted=retracted,
     )
 
@@ -143,14 +165,33 @@ def _in_range(value: Any, low: int, high: int, rule: str) -> None:
         raise _bad("value", rule)
 
 
-def _check_id(identifier: str, now: float) -> None:
-    if not is_completion_id(identifier):
-        raise _bad("id", "it is not the id of a chat completion (chatcmpl-<uuid>)")
-    if unix_seconds(identifier) > now + _CLOCK_SLACK_S:
+def _target(request: Request, service: ChatService, in_body: str | None, sent: str) -> Target:
+    """Which answer is meant, where the sender may say something of it.
+
+    Raises Unauthorized, Forbidden, BadRequest for what is no answer's id, NotFound for one that was never given out.
+    """
+    signer: Signer = request.app.state.signer
+    interaction = interaction_id(sent)
+    grant = _grant(request, signer, in_body, interaction, service.now())
+    if grant:
+        set_caller(request, Caller(grant.tenant, None, frozenset({"feedback"})))
+    tenant = grant.tenant if grant else caller_of(request, "feedback").tenant
+    if interaction is None:
+        raise _bad("id", "it is not the id of an answer (chatcmpl-<uuid>, cmpl-<uuid> or resp_<uuid>)")
+    if unix_seconds(interaction) > service.now() + _CLOCK_SLACK_S:
         raise _bad("id", "it is from the future; no answer can have it yet")
+    if not signer.issued(interaction, tenant):
+        raise NotFound(
+            f"there is no answer {sent}; feedback is for the ids of answers that were given here",
+            param="id",
+            code="interaction_not_found",
+        )
+    return Target(sent, interaction, tenant, grant)
 
 
-def _grant(request: Request, service: ChatService, in_body: str | None, interaction: str) -> FeedbackGrant | None:
+def _grant(
+    request: Request, signer: Signer, in_body: str | None, interaction: str | None, now: float
+) -> FeedbackGrant | None:
     """What a feedback token allows, where one was sent. Raises Unauthorized where it is no good for this answer."""
     token = in_body
     scheme, _, credential = request.headers.get("authorization", "").partition(" ")
@@ -158,7 +199,7 @@ def _grant(request: Request, service: ChatService, in_body: str | None, interact
         token = credential
     if token is None:
         return None
-    grant = service.signer.read_token(token, service.now())
+    grant = signer.read_token(token, now)
     if grant is None:
         raise Unauthorized("the feedback token is not valid, or has expired", param="token")
     if grant.interaction != interaction:
@@ -172,9 +213,9 @@ def _store(service: ChatService, record: Feedback) -> None:
     service.metrics.feedback.labels(record.kind).inc()
 
 
-def _shown(record: Feedback) -> dict[str, Any]:
+def _shown(record: Feedback, target: Target) -> dict[str, Any]:
     shown: dict[str, Any] = {
-        "id": record.interaction,
+        "id": target.sent,
         "feedback_id": record.id,
         "kind": record.kind,
         "value": record.value,

@@ -1,10 +1,14 @@
-"""/healthz (the process lives), /readyz (it can answer requests), /metrics (Prometheus text)."""
+"""/healthz (the process lives), /readyz (it can answer requests), /metrics (Prometheus text).
+
+None of them asks for a key: probes and scrapers have none. Keep /metrics from strangers in front of the gateway.
+"""
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.access.access import Access
 from gateway.api.http import json_response
 from gateway.telemetry.readiness import Readiness
 
@@ -19,7 +23,10 @@ async def healthz() -> Response:
 @router.get("/readyz", summary="200 when every model can be answered; else 503 with what is missing")
 async def readyz(request: Request) -> Response:
     readiness: Readiness = request.app.state.readiness
-    report = readiness.report()
+    access: Access = request.app.state.access
+    report = readiness.report() | {"access": access.health()}
+    if not access.ready:
+        report["status"] = "not_ready"
     return json_response(report, 200 if report["status"] == "ready" else 503)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from http import HTTPStatus
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,9 +26,9 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = new_completion_id()
         state = scope.setdefault("state", {})
-        state["request_id"] = request_id
+        # Until the caller is known: `auth.caller_of` makes it an id of the caller's tenant.
+        state["request_id"] = new_completion_id()
         begun = time.perf_counter()
         status = 499
 
@@ -35,13 +36,16 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message).setdefault("x-request-id", request_id)
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("x-request-id", state["request_id"])
+                if status == HTTPStatus.UNAUTHORIZED:
+                    headers.setdefault("www-authenticate", "Bearer")
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:
-            logger.exception("request %s to %s failed", request_id, scope["path"])
+            logger.exception("request %s to %s failed", state["request_id"], scope["path"])
             if status != 499:
                 raise  # The answer has begun: nothing else can be said over this connection.
             error = ApiError("the gateway failed on this request; its log has the reason")

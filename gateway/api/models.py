@@ -1,9 +1,10 @@
-"""/v1/models: the public models."""
+"""/v1/models: the public models that the caller may use."""
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.api.auth import caller_of
 from gateway.api.http import json_response
 from gateway.serving import ChatService
 
@@ -14,13 +15,14 @@ router = APIRouter()
 async def list_models(request: Request) -> Response:
     service: ChatService = request.app.state.service
     created = request.app.state.started
-    return json_response({"object": "list", "data": [_model(name, created) for name in service.models.names()]})
+    names = service.models.names(caller_of(request, "chat"))
+    return json_response({"object": "list", "data": [_model(name, created) for name in names]})
 
 
 @router.get("/v1/models/{model:path}", summary="One of them")
 async def get_model(request: Request, model: str) -> Response:
     service: ChatService = request.app.state.service
-    service.models.get(model)
+    service.models.get(model, caller_of(request, "chat"))
     return json_response(_model(model, request.app.state.started))
 
 

@@ -6,80 +6,132 @@ Only the fields that the gateway acts on are declared; the others pass to the wo
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from gateway.api.passed import check_passed
 from gateway.errors import BadRequest
 
 T = TypeVar("T")
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
+# What is read here is written and read again behind us, each with a limit of its own on the depth of its stack.
+MAX_DEPTH = 100
+
 # The gateway decides these itself; what a client sends for them does not reach a worker.
 OWNED = frozenset(
     {
         "guidance", "model", "n", "stream", "stream_options", "stream_interval", "cache_salt", "priority", "request_id",
-        "session_id", "kv_transfer_params", "ec_transfer_params", "chat_template", "return_token_ids", "user",
-        "safety_identifier", "store",
+        "session_id", "return_token_ids", "user", "safety_identifier", "store",
     }
 )  # fmt: skip
 
-# Neither best-of-n nor a guard can honour these: they would return text that nobody judged, or candidates in a tree.
+# What would change an answer if it were dropped silently, and is not for a client to decide.
 REFUSED = {
+    "best_of": "use guidance.n, which samples and judges that many candidates",
+    "chat_template": "the model's own template is used; chat_template_kwargs are passed on to it",
+    "kv_transfer_params": "where a prompt's cache lies is the gateway's business",
+    "ec_transfer_params": "where a prompt's cache lies is the gateway's business",
+    "functions": "it was replaced by tools, which work here",
+    "function_call": "it was replaced by tool_choice, which works here",
+}
+
+# Neither best-of-n nor a guard can honour these: they would return text that nobody judged, or candidates in a tree.
+# Where one sample is taken and no guard is on, they pass.
+UNJUDGEABLE = {
     "echo": "the prompt cannot be repeated in a judged answer",
     "prompt_logprobs": "log-probabilities of the prompt are not returned with guided decoding",
-    "use_beam_search": "beam search cannot be combined with best-of-n",
-    "best_of": "use guidance.n, which samples and judges that many candidates",
+    "use_beam_search": "beam search cannot be combined with best-of-n or a guard",
 }
 
 
-class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """ms: milliseconds after which the best candidate so far is delivered."""
+def says(text: str, **more: Any) -> msgspec.Meta:
+    """A field's description on the OpenAPI page, and what else JSON Schema can say of it; neither is checked here."""
+    return msgspec.Meta(description=text, extra_json_schema=more or None)
 
-    ms: int | None = None
+
+class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long the search for the best answer may take."""
+
+    ms: Annotated[int | None, says("Milliseconds; then the best candidate so far is delivered.", minimum=1)] = None
 
 
 class GuidanceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Bestow's own part of a request, under the key `guidance`."""
+    """Bestow's own part of a request, under the key `guidance`. The profile bounds what may be asked for."""
 
-    profile: str | None = None
-    strategy: str | None = None
-    n: int | None = None
-    budget: Budget | None = None
-    seed: int | None = None
-    return_candidates: bool = False
-    stream_mode: Literal["hold", "block", "first"] | None = None
+    profile: Annotated[str | None, says("Another profile than the model's.")] = None
+    strategy: Annotated[str | None, says("The strategy that is expected; another than the profile's is a 400.")] = None
+    n: Annotated[int | None, says("How many candidates are sampled and judged.", minimum=1)] = None
+    budget: Annotated[Budget | None, says("How long the search may take.")] = None
+    seed: Annotated[int | None, says("Candidate i is sampled with seed + i, and the choice is the same again.")] = None
+    return_candidates: Annotated[bool, says("List all candidates, with their scores, in the receipt.")] = False
+    stream_mode: Annotated[
+        Literal["hold", "block", "first"] | None,
+        says(
+            "How a stream is served. `hold`: best of n, then the winner at once. `first`: one sample, live, as the "
+            "guard clears it. `block` is not served yet."
+        ),
+    ] = None
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
-    include_usage: bool = False
+    """What else a stream holds."""
+
+    include_usage: Annotated[bool | None, says("A last chunk without choices holds the usage.")] = None
+    continuous_usage_stats: Annotated[bool | None, says("vLLM's own: usage so far on every chunk.")] = None
+
+
+# For the OpenAPI page; `_check_messages` is what counts.
+_MESSAGE = {
+    "required": ["role"],
+    "properties": {
+        "role": {"type": "string", "enum": sorted(ROLES)},
+        "content": {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "array",
+                    "items": {"type": "object", "required": ["type"], "properties": {"type": {"type": "string"}}},
+                },
+                {"type": "null"},
+            ]
+        },
+    },
+}
 
 
 class ChatBody(msgspec.Struct, frozen=True):
     """The fields that Bestow acts on, in the order of OpenAI's documentation; all others pass to the worker."""
 
-    model: str
-    messages: list[dict[str, Any]]
-    max_completion_tokens: int | None = None
-    max_tokens: int | None = None
-    n: int | None = None
-    seed: int | None = None
-    stream: bool | None = None
+    model: Annotated[str, says("One of `GET /v1/models`.")]
+    messages: Annotated[
+        list[Annotated[dict[str, Any], msgspec.Meta(extra_json_schema=_MESSAGE)]],
+        says("The conversation so far.", minItems=1),
+    ]
+    max_completion_tokens: Annotated[int | None, says("Most tokens of each candidate.", minimum=1)] = None
+    max_tokens: Annotated[int | None, says("Its older name.", minimum=1)] = None
+    n: Annotated[int | None, says("How many choices come back: the n best, best first.", minimum=1)] = None
+    seed: Annotated[int | None, says("As `guidance.seed`.")] = None
+    stream: Annotated[bool | None, says("Answer with an event stream.")] = None
     stream_options: StreamOptions | None = None
-    temperature: float | None = None
-    tools: list[dict[str, Any]] | None = None
-    safety_identifier: str | None = None
-    user: str | None = None
+    temperature: Annotated[
+        float | None, says("Of the sampling; at 0 one candidate is sampled.", minimum=0, maximum=2)
+    ] = None
+    tools: Annotated[list[dict[str, Any]] | None, says("Functions that the model may call.")] = None
+    safety_identifier: Annotated[str | None, says("Who asks, in your words; the log keeps a keyed hash.")] = None
+    user: Annotated[str | None, says("Its older name.")] = None
     guidance: GuidanceRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A checked request.
+    """A checked request, of whichever endpoint.
 
-    passed_on: all fields that go to the worker, messages included. max_tokens: the output limit under either name.
-    user: OpenAI's safety_identifier, else user.
+    passed_on: all fields that go to the worker, messages (or prompt) included. messages: the conversation as a scorer
+    reads it. max_tokens: the output limit under either name. user: OpenAI's safety_identifier, else user.
+    path: the worker's endpoint; endpoint: ours, as it is logged.
     """
 
     model: str
@@ -90,12 +142,20 @@ class ChatRequest:
     seed: int | None
     stream: bool
     include_usage: bool
+    continuous_usage: bool
     temperature: float | None
     max_tokens: int | None
     user: str | None
     return_token_ids: bool
     guidance: GuidanceRequest
     body_bytes: int
+    path: str = "/v1/chat/completions"
+    endpoint: str = "chat"
+
+    @property
+    def unjudgeable(self) -> list[str]:
+        """Fields asked for that neither best-of-n nor a guard can honour."""
+        return [name for name in UNJUDGEABLE if _given(self.passed_on.get(name))]
 
 
 def parse_json(raw: bytes) -> dict[str, Any]:
@@ -113,20 +173,35 @@ def parse_json(raw: bytes) -> dict[str, Any]:
         raise BadRequest("the body is nested too deeply", code="invalid_json") from None
     if not isinstance(body, dict):
         raise BadRequest("the body must be a JSON object", code="invalid_json")
+    if _deeper_than(MAX_DEPTH, body):
+        raise BadRequest(f"the body is nested more than {MAX_DEPTH} deep", code="invalid_json")
     return body
+
+
+def _deeper_than(limit: int, value: dict[str, Any]) -> bool:
+    level: list[Any] = [value]
+    for _ in range(limit):
+        inside = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [child for children in inside for child in children if isinstance(child, (dict, list))]
+        if not level:
+            return False
+    return True
 
 
 def parse_chat(raw: bytes) -> ChatRequest:
     """A chat completion request from its body. Raises BadRequest naming the field."""
-    body = parse_json(raw)
+    return chat_request(parse_json(raw), len(raw))
+
+
+def chat_request(body: dict[str, Any], body_bytes: int) -> ChatRequest:
+    """A chat completion request from its decoded body. Raises BadRequest naming the field."""
     fields = convert(body, ChatBody)
-    for name, reason in REFUSED.items():
-        if body.get(name) not in (None, False):
-            raise BadRequest(f"{name} is not supported here: {reason}", param=name, code="unsupported_parameter")
+    refuse_unsupported(body)
     _check_messages(fields.messages)
-    _at_least_one(fields.n, "n")
-    _at_least_one(fields.max_tokens, "max_tokens")
-    _at_least_one(fields.max_completion_tokens, "max_completion_tokens")
+    at_least_one(fields.n, "n")
+    at_least_one(fields.max_tokens, "max_tokens")
+    at_least_one(fields.max_completion_tokens, "max_completion_tokens")
+    options = fields.stream_options or StreamOptions()
     return ChatRequest(
         model=fields.model,
         messages=fields.messages,
@@ -135,14 +210,28 @@ def parse_chat(raw: bytes) -> ChatRequest:
         n=1 if fields.n is None else fields.n,
         seed=fields.seed,
         stream=bool(fields.stream),
-        include_usage=fields.stream_options is not None and fields.stream_options.include_usage,
+        include_usage=bool(options.include_usage),
+        continuous_usage=bool(options.continuous_usage_stats),
         temperature=fields.temperature,
         max_tokens=fields.max_completion_tokens or fields.max_tokens,
         user=fields.safety_identifier or fields.user,
         return_token_ids=body.get("return_token_ids") is True,
         guidance=fields.guidance or GuidanceRequest(),
-        body_bytes=len(raw),
+        body_bytes=body_bytes,
     )
+
+
+def refuse_unsupported(body: dict[str, Any]) -> None:
+    """Raises BadRequest for a field that is not served and would change the answer, or that a worker would choke on."""
+    for name, reason in REFUSED.items():
+        if _given(body.get(name)):
+            raise BadRequest(f"{name} is not supported here: {reason}", param=name, code="unsupported_parameter")
+    check_passed(body)
+
+
+def _given(value: Any) -> bool:
+    # Not `in (None, False)`: 0 is equal to False, and prompt_logprobs may be 0.
+    return value is not None and value is not False
 
 
 _WHERE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
@@ -184,6 +273,6 @@ def _check_messages(messages: list[dict[str, Any]]) -> None:
             raise BadRequest(f"{where}.content: a {role} message needs content", param=f"{where}.content")
 
 
-def _at_least_one(value: int | None, name: str) -> None:
+def at_least_one(value: int | None, name: str) -> None:
     if value is not None and value < 1:
         raise BadRequest(f"{name}: {value} is below the least value, 1", param=name)

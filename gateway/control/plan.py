@@ -6,9 +6,11 @@ A request's wishes are bounded by the profile; beyond a bound is a 400 that name
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.api.protocol import ChatRequest
+from gateway.access.caller import Caller
+from gateway.api.protocol import UNJUDGEABLE, ChatRequest
+from gateway.config import ProfileConfig
 from gateway.control.profiles import ModelDirectory, Profile, ProfileStore
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, Forbidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +18,10 @@ class Plan:
     """How one request will be answered.
 
     model: the public name. n: candidates sampled in a wave. deliver: choices the client gets, best first.
+    live: stream one sample as it comes.
     seed: candidate i gets seed + i. budget_s: seconds until the best so far is delivered.
     max_tokens: output limit of each candidate; max_tokens_given: the client asked for it.
-    sampling: the body for the worker, without model, n and seed.
+    sampling: the body for the worker, without model, n and seed. streamable: whether vLLM streams what it asks for.
     """
 
     model: str
@@ -28,24 +31,33 @@ class Plan:
     strategy: str
     n: int
     deliver: int
+    live: bool
     seed: int | None
     budget_s: float
     max_tokens: int
     max_tokens_given: bool
     return_candidates: bool
     sampling: dict[str, Any]
+    streamable: bool
 
 
 def make_plan(
     request: ChatRequest,
+    caller: Caller,
     models: ModelDirectory,
     profiles: ProfileStore,
     policy_versions: dict[str, int],
     request_timeout_s: float,
 ) -> Plan:
-    """Raises ModelNotFound, or BadRequest naming the field and the limit."""
-    model = models.get(request.model)
+    """Raises ModelNotFound, Forbidden, or BadRequest naming the field and the limit."""
+    model = models.get(request.model, caller)
     wishes = request.guidance
+    if wishes.profile is not None and not caller.may_use_profile(wishes.profile):
+        raise Forbidden(
+            f"guidance.profile: your key may not use {wishes.profile!r}",
+            param="guidance.profile",
+            code="profile_forbidden",
+        )
     profile = profiles.get(wishes.profile or model.profile)
     settings = profile.settings
     if wishes.strategy not in (None, settings.strategy):
@@ -53,18 +65,17 @@ def make_plan(
             f"guidance.strategy: {wishes.strategy!r} is not served; this profile allows {settings.strategy}",
             param="guidance.strategy",
         )
-    if wishes.stream_mode not in (None, settings.stream_mode):
-        raise BadRequest(
-            f"guidance.stream_mode: {wishes.stream_mode!r} is not served yet; use {settings.stream_mode!r}",
-            param="guidance.stream_mode",
-            code="unsupported_parameter",
-        )
     if wishes.return_candidates and not settings.show_candidates:
         raise BadRequest(
             "guidance.return_candidates: this profile does not allow it", param="guidance.return_candidates"
         )
     temperature = request.temperature if request.temperature is not None else settings.temperature
     greedy = temperature == 0
+    live = _live(request, settings)
+    n = 1 if live else _candidates(request, settings, greedy)
+    if (n > 1 or settings.safety is not None) and request.unjudgeable:
+        name = request.unjudgeable[0]
+        raise BadRequest(f"{name} is not supported here: {UNJUDGEABLE[name]}", param=name, code="unsupported_parameter")
     max_tokens = _bounded(request.max_tokens, settings.max_tokens_limit, "max_tokens") or settings.max_tokens
     sampling = {key: value for key, value in request.passed_on.items() if key != "max_completion_tokens"}
     if temperature is not None:
@@ -75,20 +86,50 @@ def make_plan(
         policy_version=f"{model.policy}@{policy_versions[model.policy]}",
         profile=profile,
         strategy="greedy" if greedy else settings.strategy,
-        n=_candidates(request, profile, greedy),
+        n=n,
         deliver=request.n,
+        live=live,
         seed=wishes.seed if wishes.seed is not None else request.seed,
-        budget_s=_budget_s(request, request_timeout_s),
+        budget_s=_budget_s(request, settings, request_timeout_s),
         max_tokens=max_tokens,
         max_tokens_given=request.max_tokens is not None,
         return_candidates=wishes.return_candidates,
         sampling=sampling,
+        streamable=not (
+            set(request.unjudgeable) & (_WHOLE if request.endpoint == "chat" and not request.stream else _UNSTREAMABLE)
+        ),
     )
 
 
-def _candidates(request: ChatRequest, profile: Profile, greedy: bool) -> int:
+# vLLM refuses to stream these; one choice is asked for then, and answered whole.
+_UNSTREAMABLE = {"prompt_logprobs", "use_beam_search"}
+# What it answers more fully whole: with echo come the log-probabilities of the prompt.
+_WHOLE = {*_UNSTREAMABLE, "echo"}
+
+
+def _live(request: ChatRequest, settings: ProfileConfig) -> bool:
+    """Whether one sample is streamed as it comes. A client that wants several choices gets them held."""
+    wish = request.guidance.stream_mode
+    if wish == "block":
+        raise BadRequest(
+            "guidance.stream_mode: 'block' is not served yet; use 'hold' or 'first'",
+            param="guidance.stream_mode",
+            code="unsupported_parameter",
+        )
+    if wish == "first" and request.n > 1:
+        raise BadRequest(
+            f"n: stream mode 'first' streams one sample, not {request.n}; use stream mode 'hold'", param="n"
+        )
+    if wish == "first" and request.guidance.n not in (None, 1):
+        raise BadRequest(
+            f"guidance.n: stream mode 'first' takes one sample, not {request.guidance.n}; use stream mode 'hold'",
+            param="guidance.n",
+        )
+    return request.stream and request.n == 1 and (wish or settings.stream_mode) == "first"
+
+
+def _candidates(request: ChatRequest, settings: ProfileConfig, greedy: bool) -> int:
     """Sampled are max(the strategy's n, the client's n), one at temperature 0."""
-    settings = profile.settings
     wished = _bounded(request.guidance.n, settings.max_n, "guidance.n")
     client = _bounded(request.n, settings.max_n, "n") or 1
     if greedy:
@@ -109,13 +150,16 @@ def _bounded(value: int | None, limit: int, name: str) -> int | None:
     return value
 
 
-def _budget_s(request: ChatRequest, request_timeout_s: float) -> float:
-    budget = request.guidance.budget
-    if budget is None or budget.ms is None:
-        return request_timeout_s
-    limit = int(request_timeout_s * 1000)
-    if not 1 <= budget.ms <= limit:
+def _budget_s(request: ChatRequest, settings: ProfileConfig, request_timeout_s: float) -> float:
+    """The client's budget within the profile's, and the profile's within what any request may take."""
+    limit_ms = int(request_timeout_s * 1000)
+    if settings.budget_ms is not None:
+        limit_ms = min(limit_ms, settings.budget_ms)
+    wish = request.guidance.budget.ms if request.guidance.budget else None
+    if wish is None:
+        return limit_ms / 1000
+    if not 1 <= wish <= limit_ms:
         raise BadRequest(
-            f"guidance.budget.ms: {budget.ms} is out of bounds; allowed is 1 to {limit}", param="guidance.budget.ms"
+            f"guidance.budget.ms: {wish} is out of bounds; allowed is 1 to {limit_ms}", param="guidance.budget.ms"
         )
-    return budget.ms / 1000
+    return wish / 1000

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gateway.access.caller import Caller
 from gateway.config import Config, ModelConfig, ProfileConfig
 from gateway.errors import BadRequest, ModelNotFound
 
@@ -44,13 +45,13 @@ class ModelDirectory:
     def __init__(self, config: Config) -> None:
         self._models = config.models
 
-    def get(self, name: str) -> ModelConfig:
-        """Raises ModelNotFound, which lists what there is."""
-        try:
+    def get(self, name: str, caller: Caller) -> ModelConfig:
+        """Raises ModelNotFound, which lists what the caller may use; what they may not is as if it were not there."""
+        if name in self._models and caller.may_use_model(name):
             return self._models[name]
-        except KeyError:
-            known = ", ".join(self._models) or "none"
-            raise ModelNotFound(f"The model {name!r} does not exist. Available: {known}.", param="model") from None
+        known = ", ".join(self.names(caller)) or "none"
+        raise ModelNotFound(f"The model {name!r} does not exist. Available: {known}.", param="model")
 
-    def names(self) -> list[str]:
-        return list(self._models)
+    def names(self, caller: Caller) -> list[str]:
+        """The models that the caller may use."""
+        return [name for name in self._models if caller.may_use_model(name)]

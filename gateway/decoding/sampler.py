@@ -8,61 +8,90 @@ from typing import Any
 
 from gateway.decoding.candidate import Candidate
 from gateway.telemetry.waiting import WaitClock
-from gateway.workers.client import SampleUsage
+from gateway.workers.client import CHAT_PATH
 from gateway.workers.pool import WorkerPool
-from gateway.workers.stream import Choice
+from gateway.workers.stream import Choice, Item, Part, SampleEnd, SampleStart
 
 
 @dataclass(slots=True)
 class PoolSampler:
     """Samples from a pool. Candidate i of all waves has the seed `seed + i` (vLLM's own rule within a request).
 
-    prompt_tokens: of the prompt, once. sampled_tokens: of everything that finished.
+    path: the worker's endpoint. streamable: False where vLLM does not stream what was asked for.
+    prompt_tokens: of the prompt, once. sampled_tokens: of everything that came back, unfinished candidates included.
+    usage_details, extras: as the worker gave them, see SampleEnd.
     """
 
     pool: WorkerPool
     body: dict[str, Any]
     seed: int | None
     waiting: WaitClock
+    path: str = CHAT_PATH
+    streamable: bool = True
     prompt_tokens: int = 0
     sampled_tokens: int = 0
+    usage_details: dict[str, Any] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
     _sampled: int = field(default=0)
 
     async def sample(self, n: int, wave: int) -> AsyncGenerator[Candidate, None]:
         """n candidates, each as it finishes. Raises ApiError."""
+        async with aclosing(self._items(n, wave, live=False)) as items:
+            async for item in items:
+                if isinstance(item, Candidate):
+                    yield item
+
+    async def live(self) -> AsyncGenerator[Part | Candidate, None]:
+        """One candidate token by token: its parts, then itself. Raises ApiError."""
+        async with aclosing(self._items(1, 0, live=True)) as items:
+            async for item in items:
+                yield item
+
+    async def _items(self, n: int, wave: int, *, live: bool) -> AsyncGenerator[Part | Candidate, None]:
         first = self._sampled
         self._sampled += n
         body = dict(self.body)
         if self.seed is not None:
             body["seed"] = self.seed + first
+        spent_before = self.sampled_tokens
+        choices = self.pool.sample(body, n, path=self.path, live=live, streamable=self.streamable)
         with self.waiting:
-            async with aclosing(self.pool.sample(body, n)) as choices:
-                async for candidate in self._candidates(choices, first, wave):
-                    yield candidate
+            async with aclosing(choices) as items:
+                async for item in items:
+                    found = self._take(item, first, wave, spent_before)
+                    if found is not None:
+                        yield found
 
-    async def _candidates(
-        self, choices: AsyncGenerator[Choice | SampleUsage, None], first: int, wave: int
-    ) -> AsyncGenerator[Candidate, None]:
-        counted = 0
-        async for choice in choices:
-            if isinstance(choice, SampleUsage):
-                self.prompt_tokens = choice.prompt_tokens
-                # The worker's own count includes tokens that no choice carries.
-                self.sampled_tokens += choice.completion_tokens - counted
-                continue
-            tokens = len(choice.token_ids or ())
-            counted += tokens
-            self.sampled_tokens += tokens
-            index = first + choice.index
-            yield Candidate(
-                index=index,
-                wave=wave,
-                seed=None if self.seed is None else self.seed + index,
-                message=choice.message,
-                finish_reason=choice.finish_reason,
-                stop_reason=choice.stop_reason,
-                logprobs=choice.logprobs,
-                token_ids=choice.token_ids,
-                completion_tokens=tokens,
-                finished_s=asyncio.get_running_loop().time(),
-            )
+    def _take(self, item: Item, first: int, wave: int, spent_before: int) -> Part | Candidate | None:
+        if isinstance(item, Part):
+            self.sampled_tokens += item.tokens
+            return item
+        if isinstance(item, Choice):
+            return self._candidate(item, first + item.index, wave)
+        if isinstance(item, SampleStart):
+            self.prompt_tokens, self.extras = item.prompt_tokens, item.extras
+        else:
+            self._end(item, spent_before)
+        return None
+
+    def _candidate(self, choice: Choice, index: int, wave: int) -> Candidate:
+        return Candidate(
+            index=index,
+            wave=wave,
+            seed=None if self.seed is None else self.seed + index,
+            message=choice.message,
+            finish_reason=choice.finish_reason,
+            stop_reason=choice.stop_reason,
+            logprobs=choice.logprobs,
+            token_ids=choice.token_ids,
+            completion_tokens=choice.tokens,
+            finished_s=asyncio.get_running_loop().time(),
+            extras=choice.extras,
+        )
+
+    def _end(self, end: SampleEnd, spent_before: int) -> None:
+        self.prompt_tokens = end.prompt_tokens
+        # The worker's own count includes tokens that no part carries.
+        self.sampled_tokens = spent_before + end.completion_tokens
+        self.usage_details = end.usage_details
+        self.extras = end.extras

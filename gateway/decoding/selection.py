@@ -1,8 +1,9 @@
 """Who wins: pure rules from judged candidates to a ranking, with the probability of each outcome.
 
-Best-of-n takes the safe candidate of the highest raw reward, ties by the earliest index. Rewards are compared as they
-are: squashing them would make large ones equal. A missing reward loses to any present one; when all are missing the
-first safe candidate that finished wins. Nothing is ever picked at random in place of a score.
+Best-of-n takes the safe candidate of the highest raw reward, ties by the earliest index. One that keeps the form that
+was asked for (a schema, a tool's arguments) beats all that break it. Rewards are compared as they are: squashing them
+would make large ones equal. A missing reward loses to any present one; when all are missing the first safe candidate
+that finished wins. Nothing is ever picked at random in place of a score.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,8 @@ def rank(judged: Sequence[Judged], *, unjudged_passes: bool = False) -> Ranking:
     return Ranking(tuple(order), tuple(propensities))
 
 
-def _key(judged: Judged) -> tuple[int, float, int]:
+def _key(judged: Judged) -> tuple[bool, int, float, int]:
+    broken = judged.broken is not None
     if judged.reward is None:
-        return (1, judged.candidate.finished_s, judged.candidate.index)
-    return (0, -judged.reward, judged.candidate.index)
+        return (broken, 1, judged.candidate.finished_s, judged.candidate.index)
+    return (broken, 0, -judged.reward, judged.candidate.index)

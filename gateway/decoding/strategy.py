@@ -35,7 +35,10 @@ class Sampler(Protocol):
 
 class Judge(Protocol):
     async def judge(self, candidates: Sequence[Candidate]) -> list[Judged]:
-        """Reward and verdict of each, in order. Never raises for a scorer's failure: the Judged says so."""
+        """Reward and verdict of each, in order. Never raises for a scorer's failure: the Judged says so.
+
+        It ends at the request's deadline: what is missing then is a failure like another.
+        """
         ...
 
 
@@ -46,6 +49,7 @@ class Decision:
     judged: all candidates that finished, by index. order: positions in it that may be delivered, best first; empty
     when none was safe. degraded: why this is less than was asked for, or None.
     scoring_tail_s: time between the last candidate's end and its scores, which scoring did not hide.
+    released_tokens: what had left already when a live stream ended; None where nothing leaves before the decision.
     """
 
     judged: tuple[Judged, ...]
@@ -53,6 +57,7 @@ class Decision:
     propensities: tuple[float, ...]
     degraded: str | None
     scoring_tail_s: float
+    released_tokens: int | None = None
 
 
 @dataclass(slots=True)
@@ -66,3 +71,10 @@ class Progress:
     first_candidate: asyncio.Event = field(default_factory=asyncio.Event)
     first_candidate_s: float | None = None
     last_candidate_s: float | None = None
+
+    def finished(self, candidate: Candidate) -> None:
+        """A candidate has come in."""
+        self.last_candidate_s = candidate.finished_s
+        if self.first_candidate_s is None:
+            self.first_candidate_s = candidate.finished_s
+            self.first_candidate.set()

@@ -21,7 +21,7 @@ class Thresholds:
 def verdict_of(score: Score, thresholds: Thresholds) -> Verdict:
     """The verdict on one text. A score without categories is a guard that did not answer, never a pass."""
     if score.error is not None:
-        return Verdict(error=score.error)
+        return Verdict(error=score.error, unreadable=score.unreadable)
     if not score.categories:
         return Verdict(error="the safety classifier gave no categories")
     flagged = [name for name, probability in score.categories.items() if probability >= thresholds.of(name)]

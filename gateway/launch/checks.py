@@ -15,18 +15,24 @@ from gateway.launch.findings import Finding, ok, problem, warning
 from gateway.launch.machine import GIB, OLDEST_REDIS, Machine, free_disk_gib
 from gateway.launch.ports import Need, holder, is_free
 from gateway.launch.preflight import LITTLE_DISK_GIB, LITTLE_MEMORY_GIB
-from gateway.launch.probe import get, redis_info, without_password
+from gateway.launch.probe import Answer, Refusal, get, redis_info, without_password
+from gateway.log.connection import RedisAddress
+from scorers.endpoint import Endpoint
 
 LITTLE_REDIS_ROOM = 0.1
 
 
-async def check_redis(url: str) -> list[Finding]:
+async def check_redis(address: RedisAddress) -> list[Finding]:
     """Whether Redis answers, is new enough, keeps what it is given, and has room."""
-    shown = without_password(url)
-    what = f"Redis {shown}"
-    facts = await redis_info(url)
-    if isinstance(facts, str):
-        return [problem(what, f"does not answer: {facts}", "Start it, or correct redis.url; records wait on disk.")]
+    what = f"Redis {without_password(address.url)}"
+    facts = await redis_info(address)
+    if isinstance(facts, Refusal):
+        mend = "Start it, or correct redis.url; records wait on disk."
+        if facts.by_name_or_password:
+            mend = "Set redis.password_file or redis.password_env (and redis.username) to what it asks for."
+        if facts.by_tls:
+            mend = tls_mend("redis")
+        return [problem(what, facts.text, mend)]
     return [judge_redis(what, facts), *redis_settings(what, facts)]
 
 
@@ -59,18 +65,45 @@ def redis_settings(what: str, facts: dict[str, Any]) -> list[Finding]:
     return found
 
 
-async def check_worker(policy: str, url: str) -> Finding:
-    """Whether a vLLM server answers and serves the policy under its name."""
-    what = f"worker of {policy}, {url}"
-    health = await get(f"{url}/health")
+def tls_mend(where: str) -> str:
+    """What to do where the section `where` meets a server whose TLS fails."""
+    return (
+        f"Set {where}.ca_file to the authority of its certificate (and cert_file, key_file where it wants ours), or "
+        f"mend the certificate there."
+    )
+
+
+def unanswered(what: str, answer: Answer, where: str, mend: str) -> Finding:
+    """A problem: no answer, or one that cannot be trusted."""
+    if answer.distrust:
+        return problem(what, f"TLS fails: {answer.text}", tls_mend(where))
+    return problem(what, f"does not answer: {answer.text}", mend)
+
+
+def refused_key(what: str, endpoint: Endpoint, where: str, theirs: str) -> Finding:
+    """A problem: it wants a key, or another one. theirs: where it has its key from."""
+    seen = "refuses the key that it is sent" if endpoint.key else "asks for a key, and is sent none"
+    return problem(what, seen, f"Set {where}.api_key_file or {where}.api_key_env to the key of its {theirs}.")
+
+
+async def check_worker(policy: str, endpoint: Endpoint, where: str) -> Finding:
+    """Whether a vLLM server answers and serves the policy under its name. where: its section, for what to mend."""
+    what = f"worker of {policy}, {endpoint.url}"
+    health = await get(f"{endpoint.url}/health", endpoint=endpoint)
+    if health.status == 0:
+        return unanswered(what, health, where, f"Start it, or correct {where}.url.")
+    if health.status in (401, 403):
+        return refused_key(what, endpoint, where, "--api-key")
     if not health.ok:
-        seen = health.text if health.status == 0 else f"/health says {health.status}"
-        return problem(what, f"does not answer: {seen}", f"Start it, or correct policies.{policy}.workers.")
-    served = served_models((await get(f"{url}/v1/models")).json())
+        return problem(what, f"is not well: /health says {health.status}", f"Look into its log, or correct {where}.")
+    listing = await get(f"{endpoint.url}/v1/models", endpoint=endpoint)
+    if listing.status in (401, 403):
+        return refused_key(what, endpoint, where, "--api-key")
+    served = served_models(listing.json())
     if policy not in served:
         mend = f"Start it with `--served-model-name {policy}`, or name the policy after what it serves."
         return problem(what, f"serves {', '.join(served) or 'no model'}, not {policy}", mend)
-    version = (await get(f"{url}/version")).json()
+    version = (await get(f"{endpoint.url}/version", endpoint=endpoint)).json()
     number = version.get("version", "unknown") if isinstance(version, dict) else "unknown"
     return ok(what, f"serves {policy}, vLLM {number}")
 
@@ -81,17 +114,20 @@ def served_models(listing: Any) -> list[str]:
     return [str(one["id"]) for one in data if isinstance(one, dict) and "id" in one] if isinstance(data, list) else []
 
 
-async def check_scorers(url: str, wanted: Mapping[str, str]) -> list[Finding]:
+async def check_scorers(endpoint: Endpoint, wanted: Mapping[str, str]) -> list[Finding]:
     """Whether a scorer server has loaded the scorers (name -> kind) that the configuration expects of it."""
+    url = endpoint.url
     what = f"scorer server {url}"
-    ready = await get(f"{url}/readyz")
+    where = f"scorers.{next(iter(wanted), '*')}"
+    ready = await get(f"{url}/readyz", endpoint=endpoint)
     if ready.status == 0:
-        return [
-            problem(what, f"does not answer: {ready.text}", "Start it (`bestow scorer`), or correct scorers.*.url.")
-        ]
+        return [unanswered(what, ready, where, f"Start it (`bestow scorer`), or correct {where}.url.")]
     if not ready.ok:
         return [warning(what, f"is not ready yet (/readyz says {ready.status})", "Wait until its models are loaded.")]
-    listed = scorer_kinds((await get(f"{url}/v1/scorers")).json())
+    listing = await get(f"{url}/v1/scorers", endpoint=endpoint)
+    if listing.status in (401, 403):
+        return [refused_key(what, endpoint, where, "scorer_server.api_key_file")]
+    listed = scorer_kinds(listing.json())
     found = []
     for name, kind in wanted.items():
         if name not in listed:
@@ -111,9 +147,10 @@ def scorer_kinds(listing: Any) -> dict[str, str]:
     return {str(one.get("id")): str(one.get("kind")) for one in data} if isinstance(data, list) else {}
 
 
-async def check_gateway(base: str) -> Finding:
+async def check_gateway(endpoint: Endpoint) -> Finding:
     """Whether the gateway that runs is ready."""
-    answer = await get(f"{base}/readyz")
+    base = endpoint.url
+    answer = await get(f"{base}/readyz", endpoint=endpoint)
     if answer.ok:
         return ok(f"gateway {base}", "is ready")
     if answer.status == 0:

@@ -23,6 +23,8 @@ class Choices:
     host: str | None = None
     port: int | None = None
     data_dir: Path | None = None
+    tool_call_parser: str | None = None
+    reasoning_parser: str | None = None
 
 
 def chosen(choices: Choices) -> Config:
@@ -32,10 +34,21 @@ def chosen(choices: Choices) -> Config:
 
 def base_config(choices: Choices) -> Config:
     """From a file, from named models, or the demo."""
-    about_models = (choices.reward, choices.safety, choices.name, choices.no_reward or None, choices.no_safety or None)
+    about_models = (
+        choices.reward,
+        choices.safety,
+        choices.name,
+        choices.no_reward or None,
+        choices.no_safety or None,
+        choices.tool_call_parser,
+        choices.reasoning_parser,
+    )
     if choices.policy is None:
         if any(one is not None for one in about_models):
-            raise ConfigError("--reward, --safety, --no-reward, --no-safety and --name go with --policy MODEL.")
+            raise ConfigError(
+                "--reward, --safety, --no-reward, --no-safety, --name, --tool-call-parser and --reasoning-parser go "
+                "with --policy MODEL."
+            )
         return load(choices.config) if choices.config else demo_here()
     if choices.config is not None:
         raise ConfigError("--config and --policy exclude each other: name the models in the file.")
@@ -63,4 +76,7 @@ def overridden(config: Config, choices: Choices) -> Config:
     if choices.n is not None:
         for name, profile in data.get("profiles", {}).items():
             profile |= {"n": choices.n, "max_n": max(choices.n, config.profiles[name].max_n)}
+    parsers = {"tool_call_parser": choices.tool_call_parser, "reasoning_parser": choices.reasoning_parser}
+    for policy in data.get("policies", {}).values():
+        policy.setdefault("engine", {}).update({key: name for key, name in parsers.items() if name is not None})
     return parse(data, source="The command line")

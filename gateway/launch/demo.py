@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from gateway.config import Config, ModelConfig, PolicyConfig, ProfileConfig
+from gateway.config import Config, EngineConfig, ModelConfig, PolicyConfig, ProfileConfig
 from gateway.errors import ConfigError
 from scorers.settings import ScorerConfig
 
@@ -15,7 +15,9 @@ def demo_config(root: Path = Path()) -> Config:
     """The built-in demo: one small policy, a reward model and a safety classifier from `make demo-models`."""
     models = root / DEMO_MODELS
     return Config(
-        policies={"demo-policy": PolicyConfig(model=str(models / "policy"))},
+        policies={
+            "demo-policy": PolicyConfig(model=str(models / "policy"), engine=EngineConfig(tool_call_parser="hermes"))
+        },
         scorers={
             "reward": ScorerConfig(kind="reward", model=str(models / "reward")),
             "safety": ScorerConfig(kind="safety", model=str(models / "safety")),

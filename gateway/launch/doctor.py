@@ -1,6 +1,7 @@
 """`bestow doctor`: look at everything that a configuration names, and say how to mend what is wrong."""
 
 import asyncio
+from itertools import repeat
 from pathlib import Path
 
 from rich.console import Console
@@ -9,10 +10,13 @@ from rich.text import Text
 from gateway.config import Config, load
 from gateway.errors import ConfigError, StartError
 from gateway.launch import checks, machine, models, preflight
+from gateway.launch.addresses import gateway_endpoint
 from gateway.launch.demo import demo_here
-from gateway.launch.findings import STYLES, Finding, as_json, ok, problem, worst
-from gateway.launch.parts import Plan, plan, reachable, run_file
+from gateway.launch.findings import STYLES, Finding, as_json, ok, problem, warning, worst
+from gateway.launch.parts import Plan, plan, run_file
 from gateway.launch.ports import is_free
+from gateway.upstreams import read_upstreams, unverified
+from scorers.settings import Upstream
 
 
 def doctor(path: Path | None, *, json: bool) -> int:
@@ -41,6 +45,10 @@ async def examine(path: Path | None) -> list[Finding]:
         todo = plan(config, facts, machine.redis_server())
     except StartError as error:
         return [*findings, problem("Redis", str(error))]
+    except ConfigError as error:
+        return [*findings, *checks.unexpected("configuration", str(error).splitlines())]
+    mend = "Name the authority of its certificate with ca_file, and leave verify out."
+    findings += [warning("configuration", f"{where}.verify is false", mend) for where in unverified(todo.config)]
     findings += [checks.check_port(need) for need in todo.needs]
     return findings + await ask_addresses(config, todo)
 
@@ -48,23 +56,33 @@ async def examine(path: Path | None) -> list[Finding]:
 async def ask_addresses(config: Config, todo: Plan) -> list[Finding]:
     """Every address in the configuration; of those that `bestow up` would start, the ones that run."""
     full = todo.config
+    upstreams = read_upstreams(full)
     running = {need.key for need in todo.needs if not is_free(need.host, need.port)}
     findings: list[Finding] = []
-    if full.redis.url and (config.redis.url or "redis.port" in running):
-        findings += await checks.check_redis(full.redis.url)
-    for name, policy in full.policies.items():
+    if config.redis.url or "redis.port" in running:
+        findings += await checks.check_redis(upstreams.redis)
+    for name, workers in upstreams.workers.items():
         if config.policies[name].workers or f"policies.{name}.engine.port" in running:
-            findings += await asyncio.gather(*(checks.check_worker(name, worker.url) for worker in policy.workers))
-    for url in sorted({one.url for one in full.scorers.values() if one.url}):
-        wanted = {name: one.kind for name, one in full.scorers.items() if one.url == url}
-        if any(config.scorers[name].url for name in wanted) or "scorer_server.port" in running:
-            findings += await checks.check_scorers(url, wanted)
+            sections = (f"policies.{name}.workers.{index}" for index in range(len(workers)))
+            findings += await asyncio.gather(*map(checks.check_worker, repeat(name), workers, sections))
+    for names in same_server(full):
+        wanted = {name: full.scorers[name].kind for name in names}
+        if any(config.scorers[name].url for name in names) or "scorer_server.port" in running:
+            findings += await checks.check_scorers(upstreams.scorers[names[0]], wanted)
     if "gateway.port" in running:
-        base = f"http://{reachable(config.gateway.host)}:{config.gateway.port}"
-        findings.append(await checks.check_gateway(base))
+        findings.append(await checks.check_gateway(gateway_endpoint(full.gateway)))
     elif run_file(todo.data_dir).exists():
         findings.append(ok("gateway", "is not running; start it with `bestow up`"))
     return findings
+
+
+def same_server(config: Config) -> list[list[str]]:
+    """The scorers' names, those together that are asked for at one address with one key and one TLS."""
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for name, scorer in config.scorers.items():
+        if scorer.url:
+            groups.setdefault((scorer.url, *(getattr(scorer, key) for key in Upstream.model_fields)), []).append(name)
+    return list(groups.values())
 
 
 def show(findings: list[Finding], console: Console) -> None:

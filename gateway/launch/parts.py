@@ -7,16 +7,21 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from gateway.config import Config, PolicyConfig, WorkerConfig
 from gateway.errors import StartError
+from gateway.launch.addresses import check_own_servers, gateway_endpoint, scorer_server_url
 from gateway.launch.machine import Machine
 from gateway.launch.models import local_folder
 from gateway.launch.ports import Need
 from gateway.launch.probe import HttpReady, RedisReady, without_password
-from scorers.settings import ScorerConfig
+from gateway.upstreams import read_upstreams
+from scorers.endpoint import Endpoint
+from scorers.settings import ScorerConfig, Section
 
 Stage = tuple[str, str]
+AnySection = TypeVar("AnySection", bound=Section)
 
 # What a part's log says -> what it is doing. The last that matches counts.
 VLLM_STAGES: tuple[Stage, ...] = (
@@ -38,7 +43,10 @@ DOWNLOAD_LIMIT_S = 3600.0
 
 @dataclass(frozen=True)
 class Part:
-    """A process to start, keep and stop. `stop_order`: lower ones are stopped first, equal ones together."""
+    """A process to start, keep and stop. `stop_order`: lower ones are stopped first, equal ones together.
+
+    gives_way: its processes whose name begins so leave the CPU to whoever else wants it.
+    """
 
     name: str
     title: str
@@ -53,6 +61,7 @@ class Part:
     stages: tuple[Stage, ...] = ()
     doing: str = "starting"
     after: tuple[str, ...] = ()
+    gives_way: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,9 +96,15 @@ def scorer_run_file(data_dir: Path) -> Path:
 
 
 def plan(config: Config, machine: Machine, redis_binary: str | None) -> Plan:
-    """Decide what is started here. Raises StartError when a Redis is needed and none is installed."""
+    """Decide what is started here.
+
+    Raises StartError when a Redis is needed and none is installed, ConfigError when a key or certificate that the
+    configuration names cannot be read.
+    """
     data_dir = config.data_dir.expanduser().absolute()
     full = filled_in(config, data_dir)
+    check_own_servers(full, scorers=any(one.url is None for one in config.scorers.values()))
+    upstreams = read_upstreams(full)
     parts: list[Part] = []
     given: list[Given] = []
     needs = [Need("gateway", config.gateway.host, config.gateway.port, "gateway.port")]
@@ -104,62 +119,77 @@ def plan(config: Config, machine: Machine, redis_binary: str | None) -> Plan:
         needs.append(Need("local Redis", "127.0.0.1", config.redis.port, "redis.port"))
         after = ("redis",)
     else:
-        given.append(Given("Redis", without_password(config.redis.url), RedisReady(config.redis.url)))
+        given.append(Given("Redis", without_password(config.redis.url), RedisReady(upstreams.redis)))
     own_scorers = {name: one for name, one in full.scorers.items() if config.scorers[name].url is None}
     for name, policy in full.policies.items():
         if config.policies[name].workers:
-            given += [Given(f"worker of {name}", w.url, HttpReady(f"{w.url}/health")) for w in policy.workers]
+            given += [Given(f"worker of {name}", w.url, http_ready(w, "/health")) for w in upstreams.workers[name]]
         else:
             parts.append(worker_part(name, policy, machine, shared=bool(own_scorers)))
             key = f"policies.{name}.engine.port"
             needs.append(Need(f"worker of {name}", "127.0.0.1", policy.engine.port, key))
     scorer_config = None
     if own_scorers:
-        without_url = {name: one.model_copy(update={"url": None}) for name, one in own_scorers.items()}
-        scorer_config = Config(data_dir=data_dir, scorer_server=config.scorer_server, scorers=without_url)
-        parts.append(scorer_part(scorer_config, data_dir))
+        # As they were given: without an address, and without what the gateway calls that address with.
+        own = {name: config.scorers[name].model_copy(update={"model": one.model}) for name, one in own_scorers.items()}
+        scorer_config = Config(data_dir=data_dir, scorer_server=full.scorer_server, scorers=own)
+        parts.append(scorer_part(scorer_config, data_dir, upstreams.scorers[next(iter(own))]))
         server = config.scorer_server
         needs.append(Need("scorer server", server.host, server.port, "scorer_server.port"))
-    elsewhere = {one.url for one in config.scorers.values() if one.url}
-    given += [Given("scorer server", url, HttpReady(f"{url}/readyz")) for url in sorted(elsewhere)]
+    elsewhere = {upstreams.scorers[name].url: name for name, one in config.scorers.items() if one.url}
+    given += [
+        Given("scorer server", url, http_ready(upstreams.scorers[name], "/readyz"))
+        for url, name in sorted(elsewhere.items())
+    ]
     parts.append(gateway_part(full, data_dir, after))
     return Plan(tuple(parts), tuple(given), tuple(needs), full, scorer_config, data_dir)
 
 
 def filled_in(config: Config, data_dir: Path) -> Config:
     """The configuration with an address for every part, and absolute paths."""
-    server = config.scorer_server
-    scorer_url = f"http://{reachable(server.host)}:{server.port}"
+    server = _rooted(config.scorer_server)
+    # What the gateway calls it with; the certificate that it shows is itself what is trusted.
+    access = {
+        "url": scorer_server_url(server),
+        "api_key_file": server.api_key_file,
+        "api_key_env": server.api_key_env,
+        "ca_file": server.tls_cert_file,
+    }
 
     def policy(one: PolicyConfig) -> PolicyConfig:
-        workers = one.workers or [WorkerConfig(url=f"http://127.0.0.1:{one.engine.port}")]
+        given = [_rooted(worker) for worker in one.workers]
+        workers = given or [WorkerConfig(url=f"http://127.0.0.1:{one.engine.port}")]
         return one.model_copy(update={"workers": workers, "model": _absolute(one.model)})
 
     def scorer(one: ScorerConfig) -> ScorerConfig:
-        return one.model_copy(update={"url": one.url or scorer_url, "model": _absolute(one.model)})
+        return _rooted(one).model_copy(update={**({} if one.url else access), "model": _absolute(one.model)})
 
     redis_url = config.redis.url or f"redis://127.0.0.1:{config.redis.port}/0"
     return config.model_copy(
         update={
             "data_dir": data_dir,
-            "redis": config.redis.model_copy(update={"url": redis_url}),
+            "gateway": _rooted(config.gateway),
+            "scorer_server": server,
+            "redis": _rooted(config.redis).model_copy(update={"url": redis_url}),
             "policies": {name: policy(one) for name, one in config.policies.items()},
             "scorers": {name: scorer(one) for name, one in config.scorers.items()},
         }
     )
 
 
+def _rooted(section: AnySection) -> AnySection:
+    """The section with its paths made absolute: the file that is written from it is read in other folders too."""
+    paths = {key: value.expanduser().absolute() for key, value in section if isinstance(value, Path)}
+    return section.model_copy(update=paths)
+
+
+def http_ready(endpoint: Endpoint, path: str) -> HttpReady:
+    """Ready when that page of the endpoint answers 200."""
+    return HttpReady(endpoint.url + path, endpoint)
+
+
 def _absolute(model: str) -> str:
     return str(local_folder(model) or model)
-
-
-def reachable(host: str) -> str:
-    """An address to call a server at that listens on `host`, as it is written in a URL."""
-    if host in ("0.0.0.0", ""):
-        return "127.0.0.1"
-    if host == "::":
-        return "[::1]"
-    return f"[{host}]" if ":" in host else host
 
 
 def redis_part(config: Config, data_dir: Path, binary: str) -> Part:
@@ -192,6 +222,10 @@ def worker_part(name: str, policy: PolicyConfig, machine: Machine, *, shared: bo
     command += ["--disable-uvicorn-access-log"]
     if engine.max_model_len is not None:
         command += ["--max-model-len", str(engine.max_model_len)]
+    if engine.tool_call_parser is not None:
+        command += ["--enable-auto-tool-choice", "--tool-call-parser", engine.tool_call_parser]
+    if engine.reasoning_parser is not None:
+        command += ["--reasoning-parser", engine.reasoning_parser]
     # VLLM_HOST_IP keeps the engine's own sockets on this machine.
     env = {**QUIET, "VLLM_NO_USAGE_STATS": "1", "VLLM_HOST_IP": "127.0.0.1", "PYTHONWARNINGS": "ignore"}
     if machine.gpu:
@@ -200,6 +234,8 @@ def worker_part(name: str, policy: PolicyConfig, machine: Machine, *, shared: bo
     else:
         # Compiling costs a minute at each start and gains little for models that fit a CPU.
         command += ["--enforce-eager"]
+        # What is left to compile (logprobs) would halt the engine for 10 s or more at the first request for it.
+        env["TORCHDYNAMO_DISABLE"] = "1"
         # On CPU, vLLM 0.32 dies of a request with a seed whose prefill it has split ("CPU Generator does not use
         # offset"); whole prefills cost little at a CPU's speed.
         command += ["--no-enable-chunked-prefill"]
@@ -222,20 +258,19 @@ def worker_part(name: str, policy: PolicyConfig, machine: Machine, *, shared: bo
         grace_s=15,
         stop_order=1,
         stages=VLLM_STAGES,
+        gives_way=None if machine.gpu else "VLLM::",
     )
 
 
-def scorer_part(scorer_config: Config, data_dir: Path) -> Part:
-    """The scorer server, with all scorers that have no address."""
-    server = scorer_config.scorer_server
-    address = f"http://{reachable(server.host)}:{server.port}"
+def scorer_part(scorer_config: Config, data_dir: Path, endpoint: Endpoint) -> Part:
+    """The scorer server, with all scorers that have no address. endpoint: how it is called."""
     local = all(local_folder(one.model) for one in scorer_config.scorers.values())
     return Part(
         name="scorers",
         title=f"scorer server ({', '.join(scorer_config.scorers)})",
         command=(sys.executable, "-m", "scorers", "--config", str(scorer_run_file(data_dir))),
-        ready=HttpReady(f"{address}/readyz"),
-        address=address,
+        ready=http_ready(endpoint, "/readyz"),
+        address=endpoint.url,
         expected_s=20,
         limit_s=600 if local else DOWNLOAD_LIMIT_S,
         env={**QUIET, **({"HF_HUB_OFFLINE": "1"} if local else {})},
@@ -247,13 +282,13 @@ def scorer_part(scorer_config: Config, data_dir: Path) -> Part:
 
 def gateway_part(config: Config, data_dir: Path, after: tuple[str, ...]) -> Part:
     """The gateway: ready when the workers and scorers answer it too."""
-    address = f"http://{reachable(config.gateway.host)}:{config.gateway.port}"
+    endpoint = gateway_endpoint(config.gateway)
     return Part(
         name="gateway",
         title="gateway",
         command=(sys.executable, "-m", "gateway", "--config", str(run_file(data_dir))),
-        ready=HttpReady(f"{address}/readyz"),
-        address=address,
+        ready=http_ready(endpoint, "/readyz"),
+        address=endpoint.url,
         expected_s=2,
         limit_s=DOWNLOAD_LIMIT_S + 300,
         env={},

@@ -1,8 +1,9 @@
 """What must be right before anything is started, all of it said at once."""
 
-import ipaddress
 from pathlib import Path
 
+from gateway.access.local import is_loopback
+from gateway.access.start import keys_on_disk
 from gateway.config import Config
 from gateway.launch import models, ports
 from gateway.launch.machine import Machine, free_disk_gib
@@ -24,22 +25,14 @@ def problems(plan: Plan, config: Config) -> list[str]:
 def host_problems(config: Config) -> list[str]:
     """Other machines are served without keys only where the configuration says so."""
     host = config.gateway.host
-    if is_loopback(host) or config.gateway.allow_anonymous:
+    # A Redis that runs elsewhere may have keys: the gateway asks it before it listens.
+    if is_loopback(host) or config.gateway.allow_anonymous or config.redis.url or keys_on_disk(config):
         return []
     return [
-        f"gateway.host: {host} would serve other machines, and there are no API keys yet. Keep it at 127.0.0.1, or set "
-        f"gateway.allow_anonymous: true in the configuration file if something in front checks who calls."
+        f"gateway.host: {host} would serve other machines, and there are no API keys. Start on 127.0.0.1, make one "
+        "with `bestow keys create --name NAME --scope admin`, and start again; or set gateway.allow_anonymous: true in "
+        "the configuration file if something in front checks who calls."
     ]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def warnings(machine: Machine, data_dir: Path) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.errors import StartError
 from gateway.launch.parts import Given, Part
+from gateway.launch.priority import give_way
 from gateway.launch.process import Child, Ended, tail
 from gateway.launch.progress import Progress
 from gateway.launch.reason import telling_line, without_frames
@@ -91,6 +92,8 @@ class Stack:
         if not child.running:
             # Something else answered at its address.
             raise StartError(self._failure(part, await child.wait(), "did not start"))
+        if part.gives_way:
+            give_way(child.pid, part.gives_way)
 
     async def _find(self, given: Given) -> None:
         loop = asyncio.get_running_loop()

@@ -5,12 +5,13 @@ import fcntl
 import os
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
+from gateway.access import cache
 from gateway.config import Config, dump
 from gateway.errors import BestowError, StartError
 from gateway.launch import machine, preflight
@@ -39,10 +40,10 @@ def up(config: Config) -> int:
         hint = "with this GPU" if facts.gpu else f"on {facts.cores} core{'s' * (facts.cores > 1)}"
         progress.say(f"Starting {len(todo.parts)} parts; logs in {todo.data_dir / 'logs'}")
         stack = Stack(todo.parts, todo.given, todo.data_dir / "logs", progress, hint)
-        return asyncio.run(supervise(stack, progress, ready_message(todo)))
+        return asyncio.run(supervise(stack, progress, lambda: ready_message(todo)))
 
 
-async def supervise(stack: Stack, progress: Progress, message: str) -> int:
+async def supervise(stack: Stack, progress: Progress, message: Callable[[], str]) -> int:
     """Run a stack until a signal or its failure; stop it in either case. A second signal ends everything at once."""
     asked = asyncio.Event()
 
@@ -53,7 +54,7 @@ async def supervise(stack: Stack, progress: Progress, message: str) -> int:
 
     def on_ready() -> None:
         progress.__exit__()
-        print(f"\n{message}\n", flush=True)
+        print(f"\n{message()}\n", flush=True)
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -122,13 +123,20 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def ready_message(todo: Plan) -> str:
-    """Where everything is, and a line to paste."""
+    """Where everything is, who can call, and a line to paste."""
     base = todo.parts[-1].address
     model = next(iter(todo.config.models))
     body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "{FIRST_QUESTION}"}}]}}'
     command = ".venv/bin/bestow" if Path(".venv/bin/bestow").exists() else "bestow"
+    known = cache.load(cache.cache_file(todo.data_dir))
+    locked = known is not None and known.has_keys
+    key = ' -H "authorization: Bearer $BESTOW_KEY"' if locked else ""
+    who = "API keys are needed; put yours into BESTOW_KEY" if locked else "no API keys: only this machine can call"
+    if todo.config.gateway.allow_anonymous:
+        key, who = "", "anyone who reaches it can chat (gateway.allow_anonymous)"
     addresses = [
         ("API", f"{base}/v1   (model {', '.join(todo.config.models)}; any OpenAI client)"),
+        ("Access", f"{who}   ({command} keys create --help)"),
         ("API documentation", f"{base}/docs"),
         ("Metrics", f"{base}/metrics"),
         ("Redis", without_password(todo.config.redis.url or "")),
@@ -145,12 +153,12 @@ def ready_message(todo: Plan) -> str:
             "",
             "Ask it something:",
             "",
-            f"  curl -s {base}/v1/chat/completions -H 'content-type: application/json' \\",
+            f"  curl -s {base}/v1/chat/completions{key} -H 'content-type: application/json' \\",
             f"    -d {shlex.quote(body)}",
             "",
             "Thumb its answer up, with the id that came back (chatcmpl-...):",
             "",
-            f"  curl -s {base}/v1/feedback -H 'content-type: application/json' \\",
+            f"  curl -s {base}/v1/feedback{key} -H 'content-type: application/json' \\",
             '    -d \'{"id": "chatcmpl-...", "kind": "thumbs", "value": true}\'',
             "",
             f"Watch the log:   {command} log tail        Check everything:   {command} doctor",

@@ -5,10 +5,10 @@ import io
 import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import msgspec
 import typer
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -16,13 +16,14 @@ from rich.console import Console
 
 from gateway.config import load
 from gateway.errors import BestowError, ConfigError
-from gateway.ids import unix_seconds
+from gateway.ids import interaction_id, unix_seconds
 from gateway.log import streams
-from gateway.log.connection import connect, without_password
+from gateway.log.connection import RedisAddress, connect, redis_address, without_password
 from gateway.log.keys import interactions_key
-from gateway.log.outage import being_cancelled
 from gateway.log.records import Feedback, Interaction
 from gateway.log.tail import as_json, clean, feedback_text, interaction_text, late_feedback_json, late_feedback_text
+from gateway.tasks import being_cancelled
+from scorers.tls import tls_problem
 
 DEFAULT_CONFIGS = (Path(".bestow/run.yaml"), Path("bestow.yaml"))
 CLOCK_SKEW_S = 60.0
@@ -48,11 +49,16 @@ ShardOption = Annotated[str | None, typer.Option("--shard", help="The log's shar
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line: {interaction, feedback}.")]
 
 
-class Source(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Source:
     """Where the log is."""
 
-    url: str
+    address: RedisAddress
     shard: str
+
+    @property
+    def url(self) -> str:
+        return self.address.url
 
 
 @log_app.command()
@@ -78,13 +84,13 @@ def tail(
 
 @log_app.command()
 def get(
-    identifier: Annotated[str, typer.Argument(metavar="ID", help="Id of a completion: chatcmpl-...")],
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="An answer's id: chatcmpl-..., cmpl-... or resp_...")],
     as_lines: JsonOption = False,
     config: ConfigOption = None,
     redis: RedisOption = None,
     shard: ShardOption = None,
 ) -> None:
-    """Print one interaction by its completion's id.
+    """Print one interaction by its answer's id.
 
     \b
     Example:
@@ -175,15 +181,15 @@ async def _follow(redis: Redis, shard: str, follower: streams.Follower, printer:
 
 
 async def _get(redis: Redis, shard: str, identifier: str, printer: Printer) -> None:
-    try:
-        made = unix_seconds(identifier)
-    except ValueError:
-        _fail(f"{clean(identifier)!r} is not the id of a completion; it looks like chatcmpl-0198c0de-....")
+    logged_as = interaction_id(identifier)
+    if logged_as is None:
+        _fail(f"{clean(identifier)!r} is not the id of an answer; it looks like chatcmpl-0198c0de-....")
+    made = unix_seconds(identifier)
     # It cannot have been logged before it was made, save for the difference of two clocks.
     start = f"{max(0, int((made - CLOCK_SKEW_S) * 1000))}-0"
     async for logged in streams.interactions(redis, shard).after(start):
-        if logged.record.id == identifier:
-            printer.interaction(logged.record, await streams.votes_of(redis, shard, identifier))
+        if logged.record.id == logged_as:
+            printer.interaction(logged.record, await streams.votes_of(redis, shard, logged_as))
             return
     _fail(f"There is no interaction {identifier} in the log.")
 
@@ -235,25 +241,27 @@ def find_source(config: Path | None, redis: str | None, shard: str | None) -> So
                 f"{without_password(redis)!r} is not an address of Redis, such as redis://127.0.0.1:8379."
             )
         settings = load(path) if path and shard is None else None
-        return Source(redis, shard or (settings.log.shard if settings else "0"))
+        return Source(RedisAddress(redis), shard or (settings.log.shard if settings else "0"))
     if path is None:
         raise ConfigError(
             "There is neither .bestow/run.yaml nor bestow.yaml here: name one with --config, or Redis with --redis."
         )
     settings = load(path)
-    return Source(settings.redis.url or f"redis://127.0.0.1:{settings.redis.port}", shard or settings.log.shard)
+    return Source(redis_address(settings.redis), shard or settings.log.shard)
 
 
 def _run(source: Source, action: Action) -> None:
     """Run with a Redis client; a failure is one sentence on stderr and exit code 1."""
     try:
-        client = connect(source.url)
+        client = connect(source.address)
     except ValueError as error:
-        _fail(f"Redis's address {without_password(source.url)!r} cannot be used: {error}")
+        _fail(f"Redis's address {source.address.shown!r} cannot be used: {error}")
     try:
         asyncio.run(_with_client(client, action))
     except RedisError as error:
-        _fail(f"Redis at {without_password(source.url)} does not answer: {' '.join(str(error).split())}")
+        why = tls_problem(error)
+        said = f"is refused, since TLS fails: {why}" if why else f"does not answer: {' '.join(str(error).split())}"
+        _fail(f"Redis at {source.address.shown} {said}")
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 

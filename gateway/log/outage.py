@@ -1,6 +1,5 @@
 """Trying again: how long to wait, and what to say about it."""
 
-import asyncio
 import logging
 import random
 import time
@@ -36,13 +35,3 @@ class Outage:
         if self._failures:
             logger.warning("%s: works again after %.1f s.", self._what, time.monotonic() - self._since)
         self._failures = 0
-
-
-def being_cancelled() -> bool:
-    """Whether somebody wants the running task to end.
-
-    redis-py 8.1 now and then swallows a cancellation that arrives while it checks a connection, so a loop around it
-    has to ask.
-    """
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -17,18 +17,22 @@ Outcome = Literal[
     "refused_prompt",  # the input guard flagged the prompt: nothing was sampled
     "refused_candidates",  # no candidate was safe
     "failed",  # the client got an error
-    "cancelled",  # the client went away first
+    "cancelled",  # the client went away first, or another prompt of the same request failed
 ]
 
 FeedbackKind = Literal["thumbs", "rating", "preference", "correction", "comment", "flag"]
 
 
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the safety classifier said: each category's probability, and those at or over their thresholds."""
+    """What the safety classifier said: each category's probability, and those at or over their thresholds.
+
+    error: why it said nothing. unreadable: because of the content itself, so that asking again does not help.
+    """
 
     categories: dict[str, float] = {}
     flagged: list[str] = []
     error: str | None = None
+    unreadable: bool = False
 
 
 class CandidateRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,6 +41,7 @@ class CandidateRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     wave: 0 for the first sampling, 1 for the second try after none was safe.
     propensity: the probability that the selection rule picks this candidate given all scores.
     reward: the raw reward, or None with `reward_error`.
+    broken: why it does not keep the form that was asked for (a schema, a tool's arguments).
     """
 
     index: int
@@ -51,6 +56,7 @@ class CandidateRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     reward_error: str | None = None
     verdict: Verdict | None = None
     propensity: float = 0.0
+    broken: str | None = None
     finished_ms: float | None = None
     scored_ms: float | None = None
 
@@ -75,7 +81,10 @@ class Timings(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One request as logged. `created` is in seconds since 1970; `chosen` indexes `candidates`."""
+    """One request as logged. `created` is in seconds since 1970; `chosen` indexes `candidates`.
+
+    endpoint: chat, completions or responses. stream_mode: how a stream was served.
+    """
 
     id: str
     created: float
@@ -95,6 +104,8 @@ class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
     n: int = 0
     seed: int | None = None
     stream: bool = False
+    stream_mode: str | None = None
+    endpoint: str = "chat"
     degraded: str | None = None
     error: str | None = None
     status: int = 200

@@ -23,10 +23,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from gateway.log.frames import Entry
 from gateway.log.journal import Batch, Journal
 from gateway.log.metrics import LogMetrics
-from gateway.log.outage import Outage, being_cancelled
+from gateway.log.outage import Outage
 from gateway.log.records import Feedback
 from gateway.log.segment import Mark
 from gateway.log.sink import Sent
+from gateway.tasks import being_cancelled
 
 logger = logging.getLogger(__name__)
 

@@ -30,10 +30,11 @@ from gateway.log.feedback import FeedbackStore, Votes
 from gateway.log.frames import Entry, Kind
 from gateway.log.journal import Journal
 from gateway.log.metrics import DropReason, LogMetrics
-from gateway.log.outage import Outage, being_cancelled
+from gateway.log.outage import Outage
 from gateway.log.records import Feedback, Interaction, Record, encode
 from gateway.log.shipper import Shipper
 from gateway.log.sink import RedisSink
+from gateway.tasks import being_cancelled
 
 logger = logging.getLogger(__name__)
 

@@ -72,7 +72,19 @@ class Metrics:
         self.worker_failures = Counter(
             "bestow_worker_failures", "Sampling requests that a worker failed.", ["policy", "reason"], registry=registry
         )
+        self.idempotency = Counter(
+            "bestow_idempotency",
+            "Requests with an idempotency key: fresh, joined, replayed, conflict, reused; unshared: Redis was away.",
+            ["outcome"],
+            registry=registry,
+        )
         self.feedback = Counter("bestow_feedback", "Feedback accepted.", ["kind"], registry=registry)
+        self.responses_stored = Counter(
+            "bestow_responses_stored",
+            "Responses to be stored, by what became of it: stored, too_large, unavailable.",
+            ["result"],
+            registry=registry,
+        )
         self.workers_up = Gauge("bestow_workers_up", "Workers that answer.", ["policy"], registry=registry)
         self.event_loop_lag = Gauge(
             "bestow_event_loop_lag_seconds", "How late the event loop ran a timer, last time.", registry=registry

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from gateway.log.writer import RecordLog
 from gateway.scoring import ScorerHandle
+from gateway.tasks import end
 from gateway.telemetry.metrics import Metrics
 from gateway.workers.pool import WorkerPool
 
@@ -39,10 +39,7 @@ class Readiness:
         self._task = asyncio.create_task(self._watch(), name="readiness")
 
     async def close(self) -> None:
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await end(self._task)
 
     def report(self) -> dict[str, Any]:
         """status: ready or not_ready; and each part's state."""

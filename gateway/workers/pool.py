@@ -8,13 +8,14 @@ fewest running samples of ours; one that cannot be reached before it said anythi
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.errors import ApiError, Unavailable
-from gateway.workers.client import SampleUsage, WorkerClient, WorkerUnreachable
-from gateway.workers.stream import Choice
+from gateway.tasks import end
+from gateway.workers.client import CHAT_PATH, WorkerClient, WorkerUnreachable, reason_of
+from gateway.workers.stream import Item
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +56,7 @@ class WorkerPool:
         self._checks = asyncio.create_task(self._keep_checking(), name=f"health of {self.served_name}")
 
     async def close(self) -> None:
-        if self._checks:
-            self._checks.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._checks
+        await end(self._checks)
 
     @property
     def ready(self) -> bool:
@@ -83,7 +81,7 @@ class WorkerPool:
         except ApiError as error:
             worker.misses += 1
             if not worker.up or worker.misses >= MISSES_UNTIL_DOWN:
-                self._mark(worker, False, error.message)
+                self._mark(worker, False, reason_of(error))
             return
         worker.misses = 0
         model = served.get(self.served_name)
@@ -106,12 +104,33 @@ class WorkerPool:
         return min(able, key=lambda worker: worker.in_flight)
 
     async def count_tokens(self, body: Mapping[str, Any]) -> int:
-        """Tokens of a chat request's prompt. Raises ApiError."""
+        """Tokens of a request's prompt. Raises ApiError."""
         return await self.choose().client.count_tokens({**body, "model": self.served_name})
 
-    async def sample(self, body: Mapping[str, Any], n: int) -> AsyncGenerator[Choice | SampleUsage, None]:
-        """n choices of a chat completion, each as it finishes, then their usage.
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text that token ids stand for. Raises ApiError."""
+        return await self.choose().client.detokenize(self.served_name, tokens)
 
+    async def relay(self, path: str, body: Mapping[str, Any]) -> bytes:
+        """A worker's own answer to a request that samples nothing. Tries another where one is gone. Raises ApiError."""
+        tried: frozenset[Worker] = frozenset()
+        while True:
+            worker = self.choose(tried)
+            worker.in_flight += 1
+            try:
+                return await worker.client.relay(path, {**body, "model": self.served_name})
+            except WorkerUnreachable as error:
+                self._mark(worker, False, reason_of(error))
+                tried |= {worker}
+            finally:
+                worker.in_flight -= 1
+
+    async def sample(
+        self, body: Mapping[str, Any], n: int, *, path: str = CHAT_PATH, live: bool = False, streamable: bool = True
+    ) -> AsyncGenerator[Item, None]:
+        """n choices of a completion: their parts, each choice as it finishes, then what they used.
+
+        live: token by token. streamable: whether vLLM streams what was asked for.
         Tries another worker while nothing was sampled. Raises ApiError.
         """
         tried: frozenset[Worker] = frozenset()
@@ -120,14 +139,19 @@ class WorkerPool:
             # Counted before sending: a burst must not pick the same idle worker for all its requests.
             worker.in_flight += n
             begun = False
+            request = {**body, "model": self.served_name, "n": n}
             try:
-                async with aclosing(worker.client.sample({**body, "model": self.served_name, "n": n})) as choices:
-                    async for choice in choices:
+                if not streamable:
+                    for item in await worker.client.complete(request, path=path):
+                        yield item
+                    return
+                async with aclosing(worker.client.sample(request, path=path, live=live)) as items:
+                    async for item in items:
                         begun = True
-                        yield choice
+                        yield item
                 return
             except WorkerUnreachable as error:
-                self._mark(worker, False, error.message)
+                self._mark(worker, False, reason_of(error))
                 tried |= {worker}
                 if begun:
                     raise

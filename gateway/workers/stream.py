@@ -1,9 +1,11 @@
-"""A worker's event stream, put back together: server-sent events -> chunks -> finished choices.
+"""A worker's event stream, put back together: server-sent events -> chunks -> parts and finished choices.
 
-vLLM streams every choice of a request over one connection. With a large `stream_interval` each choice arrives in a
-few chunks when it finishes, so that a judge can start on it while the others still decode.
+vLLM streams every choice of a request over one connection. With a large `stream_interval` each choice arrives in few
+chunks, so that a judge can start on it while the others still decode; with the default one it arrives token by token.
+Chat completions and text completions are read alike: the text of the latter is an assistant's content.
 """
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,12 +14,43 @@ import msgspec
 
 from gateway.errors import WorkerError
 
+logger = logging.getLogger(__name__)
+
 _decode = msgspec.json.Decoder().decode
+
+# What a worker says beside the choices and their usage, where a client asked for it.
+_TOP_EXTRAS = ("system_fingerprint", "prompt_token_ids", "prompt_text", "prompt_logprobs", "metrics")
+_CHOICE_EXTRAS = ("prompt_logprobs", "prompt_token_ids", "routed_experts")
+
+
+@dataclass(frozen=True, slots=True)
+class SampleStart:
+    """The first sign of a sampling request: what is known of its prompt. prompt_tokens: 0 where it was not said."""
+
+    prompt_tokens: int
+    extras: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one chunk adds to one choice. `delta` is OpenAI's, without role and without nulls.
+
+    tokens: how many were sampled for it; vLLM does not always tell which.
+    """
+
+    index: int
+    delta: dict[str, Any]
+    logprobs: dict[str, Any] | None
+    token_ids: list[int] | None
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A finished choice as the worker sent it; `index` counts within its request."""
+    """A finished choice as the worker sent it; `index` counts within its request.
+
+    tokens: how many were sampled. extras: prompt_logprobs, ...
+    """
 
     index: int
     message: dict[str, Any]
@@ -25,58 +58,122 @@ class Choice:
     stop_reason: int | str | None
     logprobs: dict[str, Any] | None
     token_ids: list[int] | None
+    tokens: int
+    extras: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Partial:
-    message: dict[str, Any] = field(default_factory=lambda: {"role": "assistant", "content": None})
-    logprobs: dict[str, Any] | None = None
-    token_ids: list[int] | None = None
+@dataclass(frozen=True, slots=True)
+class SampleEnd:
+    """The end of a sampling request.
+
+    prompt_tokens: of its prompt, once. completion_tokens: of all its choices. usage_details: OpenAI's two details
+    objects where the worker gave them. extras: system_fingerprint, prompt_token_ids, prompt_text, ...
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    usage_details: dict[str, Any] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
+
+
+Item = SampleStart | Part | Choice | SampleEnd
+
+
+class Accumulator:
+    """One message growing by deltas, and what belongs to it."""
+
+    def __init__(self) -> None:
+        self.message: dict[str, Any] = {"role": "assistant", "content": None}
+        self.logprobs: dict[str, Any] | None = None
+        self.token_ids: list[int] | None = None
+        self.tokens = 0
+        self.extras: dict[str, Any] = {}
+
+    def add(self, part: Part) -> None:
+        _merge_delta(self.message, part.delta)
+        if part.logprobs:
+            self.logprobs = _merged_logprobs(self.logprobs, part.logprobs)
+        if part.token_ids:
+            self.token_ids = (self.token_ids or []) + part.token_ids
+        self.tokens += part.tokens
 
 
 class ChoiceAssembler:
-    """Feeds on chunks of one chat completion and returns each choice as it finishes."""
+    """Feeds on chunks of one completion; returns what each adds, and each choice as it finishes."""
 
     def __init__(self) -> None:
-        self._partial: dict[int, _Partial] = {}
-        self.prompt_tokens = 0
-        self.completion_tokens = 0
+        self._partial: dict[int, Accumulator] = {}
+        self._usage: dict[str, Any] = {}
+        self._begun = False
+        self.extras: dict[str, Any] = {}
 
-    def feed(self, chunk: dict[str, Any]) -> list[Choice]:
-        """The choices that this chunk finishes. Raises WorkerError where the chunk is an error or no chunk at all."""
+    @property
+    def end(self) -> SampleEnd:
+        """What the request has used, once all chunks were fed."""
+        details = {key: value for key, value in self._usage.items() if key.endswith("_details") and value is not None}
+        prompt_tokens = int(self._usage.get("prompt_tokens") or 0)
+        return SampleEnd(prompt_tokens, int(self._usage.get("completion_tokens") or 0), details, self.extras)
+
+    def feed(self, chunk: dict[str, Any]) -> list[SampleStart | Part | Choice]:
+        """Raises WorkerError where the chunk is an error or no chunk at all."""
         if "error" in chunk:
-            raise WorkerError(f"the worker broke off: {_error_text(chunk['error'])}")
-        usage = chunk.get("usage")
-        if usage:
-            self.prompt_tokens = int(usage.get("prompt_tokens") or 0)
-            self.completion_tokens = int(usage.get("completion_tokens") or 0)
-        finished = []
-        for part in chunk.get("choices", ()):
-            partial = self._partial.setdefault(part["index"], _Partial())
-            _merge_delta(partial.message, part.get("delta") or {})
-            if part.get("logprobs"):
-                partial.logprobs = _merged_logprobs(partial.logprobs, part["logprobs"])
-            if part.get("token_ids"):
-                partial.token_ids = (partial.token_ids or []) + part["token_ids"]
-            if part.get("finish_reason"):
-                del self._partial[part["index"]]
-                finished.append(
+            logger.warning("a worker broke off: %.1000s", _error_text(chunk["error"]))
+            raise WorkerError("the worker broke off while sampling; the gateway's log has the reason")
+        self._usage = chunk.get("usage") or self._usage
+        for key in _TOP_EXTRAS:
+            if chunk.get(key) is not None:
+                self.extras[key] = chunk[key]
+        found: list[SampleStart | Part | Choice] = []
+        choices = chunk.get("choices", ())
+        if not self._begun:
+            self._begun = True
+            ids = self.extras.get("prompt_token_ids") or next((c.get("prompt_token_ids") for c in choices), None)
+            extras = {**self.extras, "prompt_token_ids": ids} if ids else dict(self.extras)
+            found.append(SampleStart(len(ids or ()), extras))
+        for choice in choices:
+            index = choice["index"]
+            partial = self._partial.setdefault(index, Accumulator())
+            ids = choice.get("token_ids")
+            # The usage of a chunk is its choice's so far (vLLM's continuous_usage_stats).
+            so_far = self._usage.get("completion_tokens") if len(choices) == 1 and chunk.get("usage") else None
+            tokens = len(ids or ()) if so_far is None else so_far - partial.tokens
+            part = Part(index, _delta_of(choice), choice.get("logprobs"), ids, tokens)
+            partial.add(part)
+            for key in _CHOICE_EXTRAS:
+                if choice.get(key) is not None:
+                    partial.extras[key] = choice[key]
+            if part.delta or part.logprobs or part.tokens:
+                found.append(part)
+            if choice.get("finish_reason"):
+                del self._partial[index]
+                found.append(
                     Choice(
-                        part["index"],
+                        index,
                         partial.message,
-                        part["finish_reason"],
-                        part.get("stop_reason"),
+                        choice["finish_reason"],
+                        choice.get("stop_reason"),
                         partial.logprobs,
                         partial.token_ids,
+                        partial.tokens,
+                        partial.extras,
                     )
                 )
-        return finished
+        return found
+
+
+def _delta_of(choice: dict[str, Any]) -> dict[str, Any]:
+    """The delta of a streamed choice, the message of a whole one, or the text of either kind of text completion."""
+    delta = choice.get("delta") or choice.get("message")
+    if delta is None:
+        return {"content": choice["text"]} if "text" in choice else {}
+    found = {key: value for key, value in delta.items() if value is not None and value != [] and key != "role"}
+    if "message" in choice and "tool_calls" in found:
+        found["tool_calls"] = [{"index": index, **call} for index, call in enumerate(found["tool_calls"])]
+    return found
 
 
 def _merge_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
     for key, value in delta.items():
-        if value is None or key == "role":
-            continue
         if key == "tool_calls":
             calls = message.setdefault("tool_calls", [])
             for part in value:
@@ -99,6 +196,7 @@ def _merge_tool_call(calls: list[dict[str, Any]], part: dict[str, Any]) -> None:
 
 
 def _merged_logprobs(known: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:
+    """Lists are joined: `content` of chat, `tokens`, `token_logprobs`, ... of text completions."""
     if known is None:
         return {key: list(value) if isinstance(value, list) else value for key, value in more.items()}
     for key, value in more.items():

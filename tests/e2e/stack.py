@@ -19,6 +19,17 @@ from gateway.launch.demo import demo_config
 PROJECT = Path(__file__).resolve().parents[2]
 # vLLM, the scorers and Python's imports share two cores while it starts.
 READY_WITHIN_S = 300.0
+# The demo policy does not reason, but a request can make it: `chat_template_kwargs: {"enable_thinking": true}` and a
+# regex that begins with <think>. Without the first its answers are as without this parser.
+REASONING = {
+    "reasoning_parser": "qwen3",
+    "args": [
+        "--default-chat-template-kwargs",
+        '{"enable_thinking": false}',
+        "--structured-outputs-config",
+        '{"enable_in_reasoning": true}',
+    ],
+}
 
 
 @dataclass
@@ -78,7 +89,7 @@ def demo_on_free_ports(data_dir: Path) -> Config:
     data["gateway"] = {"port": gateway}
     data["redis"] = {"port": redis}
     data["scorer_server"] = {"port": scorer}
-    data["policies"]["demo-policy"]["engine"] = {"port": worker}
+    data["policies"]["demo-policy"]["engine"] |= {"port": worker, **REASONING}
     return Config.model_validate(data)
 
 

@@ -1,50 +1,18 @@
-"""A part that is down: a clear 503, or the documented degraded answer. A client that leaves: nothing runs on."""
+"""A part that is down: a clear 503, or the documented degraded answer."""
 
 import asyncio
-import copy
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
-import yaml
 
-from tests.e2e.stack import PROJECT, Stack, free_ports, written_config
+from gateway.access.cache import cache_file
+from tests.e2e.gateways import second_gateway
+from tests.e2e.stack import Stack
 
 BODY = {"model": "bestow-demo", "messages": [{"role": "user", "content": "How do I keep a houseplant healthy?"}]}
 NOBODY = "http://127.0.0.1:9"
-
-
-@contextmanager
-def second_gateway(stack: Stack, folder: Path, change: Any) -> Iterator[str]:
-    """Another gateway beside the stack's, whose configuration `change` edits."""
-    [port] = free_ports(1)
-    config = copy.deepcopy(written_config(stack))
-    config["gateway"] = {"port": port}
-    config["data_dir"] = str(folder / "data")
-    change(config)
-    path = folder / "second.yaml"
-    path.write_text(yaml.safe_dump(config))
-    process = subprocess.Popen([sys.executable, "-m", "gateway", "--config", str(path)], cwd=PROJECT)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                httpx.get(f"{url}/healthz", timeout=2)
-                break
-            except httpx.HTTPError:
-                assert time.monotonic() < deadline, "the second gateway did not start"
-                time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0
 
 
 def ask(url: str) -> httpx.Response:
@@ -90,6 +58,9 @@ def test_without_redis_answers_go_on_and_the_log_waits(stack: Stack, tmp_path: P
     def change(config: Any) -> None:
         config["redis"]["url"] = "redis://127.0.0.1:9/0"
 
+    # A gateway that has known Redis keeps the last keys it saw; one that never did cannot tell who may call.
+    (tmp_path / "data").mkdir()
+    shutil.copy(cache_file(stack.data_dir), cache_file(tmp_path / "data"))
     with second_gateway(stack, tmp_path, change) as url:
         reply = ask(url)
         assert reply.status_code == 200
@@ -111,32 +82,3 @@ async def test_many_seeded_long_prompts_at_once_do_not_kill_the_worker(stack: St
             return (await http.post("/v1/chat/completions", json=body)).status_code
 
         assert set(await asyncio.gather(*(one(seed) for seed in range(24)))) == {200}
-
-
-async def running_sequences(stack: Stack) -> float:
-    async with httpx.AsyncClient() as http:
-        text = (await http.get(f"{stack.worker_url}/metrics")).text
-    return sum(
-        float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith("vllm:num_requests_running")
-    )
-
-
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_client_that_leaves_ends_the_sampling_on_the_worker(stack: Stack, stream: bool) -> None:
-    body = {**BODY, "stream": stream, "max_tokens": 256, "ignore_eos": True, "min_tokens": 256, "n": 16}
-    body["guidance"] = {"n": 16}
-    for _ in range(5):
-        async with httpx.AsyncClient(timeout=60) as http:
-            request = asyncio.create_task(http.post(f"{stack.url}/v1/chat/completions", json=body))
-            for _ in range(200):
-                if await running_sequences(stack) > 0 or request.done():
-                    break
-            if not request.done():
-                request.cancel()
-                break
-    else:
-        pytest.fail("sampling was always over before it could be interrupted")
-    deadline = time.monotonic() + 5
-    while await running_sequences(stack) > 0:
-        assert time.monotonic() < deadline, "the worker still samples for nobody"
-        await asyncio.sleep(0.05)

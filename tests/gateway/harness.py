@@ -12,6 +12,9 @@ import aiohttp
 import uvicorn
 from fastapi import FastAPI
 
+from gateway.access.cache import cache_file, save
+from gateway.access.snapshot import Snapshot
+from gateway.api.wire import JsonHttpProtocol
 from gateway.app import create_app
 from gateway.config import Config, parse
 from gateway.log.records import Interaction, Record
@@ -49,12 +52,24 @@ class Harness:
         return self.service.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
-def config_for(worker: FakeWorker, scorers: FakeScorers, data_dir: Path, profile: dict[str, Any]) -> Config:
+# Nothing listens there: the log journals, and answers go on.
+NO_REDIS = "redis://127.0.0.1:1/0"
+
+
+def config_for(
+    worker: FakeWorker,
+    scorers: FakeScorers,
+    data_dir: Path,
+    profile: dict[str, Any],
+    *,
+    redis_url: str = NO_REDIS,
+    gateway: dict[str, Any] | None = None,
+) -> Config:
     return parse(
         {
             "data_dir": str(data_dir),
-            # Nothing listens there: the log journals, and answers go on.
-            "redis": {"url": "redis://127.0.0.1:1/0"},
+            "gateway": gateway or {},
+            "redis": {"url": redis_url},
             "policies": {"policy": {"model": "somewhere", "workers": [{"url": worker.url}]}},
             "scorers": {
                 "reward": {"kind": "reward", "model": "somewhere", "url": scorers.url},
@@ -68,17 +83,32 @@ def config_for(worker: FakeWorker, scorers: FakeScorers, data_dir: Path, profile
 
 @asynccontextmanager
 async def running_gateway(
-    data_dir: Path, worker: FakeWorker | None = None, scorers: FakeScorers | None = None, **profile: Any
+    data_dir: Path,
+    worker: FakeWorker | None = None,
+    scorers: FakeScorers | None = None,
+    *,
+    redis_url: str = NO_REDIS,
+    gateway: dict[str, Any] | None = None,
+    **profile: Any,
 ) -> AsyncIterator[Harness]:
-    """Starts fakes and gateway, and stops them."""
+    """Starts fakes and gateway, and stops them. Without a Redis it is one that has seen Redis before, without keys."""
     worker, scorers = worker or FakeWorker(), scorers or FakeScorers(rewards=len)
+    if redis_url == NO_REDIS and not cache_file(data_dir).exists():
+        save(cache_file(data_dir), Snapshot())
     async with serve(worker), serve(scorers):
-        app = create_app(config_for(worker, scorers, data_dir, profile))
+        app = create_app(config_for(worker, scorers, data_dir, profile, redis_url=redis_url, gateway=gateway))
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             server = uvicorn.Server(
-                uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2, http="httptools")
+                uvicorn.Config(
+                    app,
+                    log_config=None,
+                    access_log=False,
+                    timeout_graceful_shutdown=2,
+                    http=JsonHttpProtocol,
+                    ws="none",
+                )
             )
             task = asyncio.create_task(server.serve(sockets=[listener]))
             while not server.started:

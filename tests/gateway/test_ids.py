@@ -1,6 +1,9 @@
 import time
+import uuid
 
-from gateway.ids import is_completion_id, new_completion_id, unix_seconds
+import pytest
+
+from gateway.ids import interaction_id, is_completion_id, new_completion_id, tagged, unix_seconds
 
 
 def test_an_id_tells_its_own_time() -> None:
@@ -19,3 +22,29 @@ def test_only_completion_ids_count_as_such() -> None:
     assert is_completion_id(new_completion_id())
     for wrong in ("", "chatcmpl-", new_completion_id()[9:], new_completion_id() + "0", "chatcmpl-" + "0" * 36):
         assert not is_completion_id(wrong)
+
+
+def test_a_tag_takes_the_last_four_bytes_and_leaves_a_uuid7_in_its_order() -> None:
+    ids = [new_completion_id(lambda head: head[-4:]) for _ in range(1000)]
+    assert ids == sorted(ids) and len(set(ids)) == 1000
+    for identifier in ids:
+        found = uuid.UUID(identifier.removeprefix("chatcmpl-"))
+        assert (found.version, found.variant) == (7, uuid.RFC_4122)
+        assert found.bytes[12:] == found.bytes[8:12]
+        assert is_completion_id(identifier)
+
+
+@pytest.mark.parametrize("prefix", ["chatcmpl-", "cmpl-", "resp_"])
+def test_one_interaction_has_one_id_whatever_the_endpoint(prefix: str) -> None:
+    identifier = new_completion_id()
+    other = prefix + identifier.removeprefix("chatcmpl-")
+    assert interaction_id(other) == identifier
+    assert unix_seconds(other) == unix_seconds(identifier)
+    assert tagged(other, lambda _: b"\0\0\0\0").startswith(prefix)
+
+
+def test_what_is_no_answers_id_has_no_interaction() -> None:
+    for wrong in ("", "chatcmpl-", new_completion_id()[9:], "msg_" + new_completion_id()[9:], "cmpl-" + "0" * 36):
+        assert interaction_id(wrong) is None
+    with pytest.raises(ValueError):
+        unix_seconds("chatcmpl-1")

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,30 +14,42 @@ from aiohttp import web
 
 from scorers.client import ScorerClient
 from scorers.contract import Score, ScoreRequest, ScorerInfo
+from scorers.credentials import Secret, api_key
+from scorers.endpoint import Endpoint
 from scorers.errors import (
     BadScoreRequest,
     Overloaded,
     ScorerError,
     ScorerFailed,
     ScorerUnavailable,
+    Unauthorized,
     UnknownScorer,
 )
+from scorers.tls import trusting
+from tests.certificates import Authority
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 REQUEST = ScoreRequest("reward", [{"role": "user", "content": "Hi"}], [{"role": "assistant", "content": "Hello"}])
 
 
 @contextlib.asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[ScorerClient]:
+async def serving(
+    handler: Handler,
+    *,
+    tls: ssl.SSLContext | None = None,
+    key: Secret | None = None,
+    trusts: ssl.SSLContext | None = None,
+) -> AsyncIterator[ScorerClient]:
+    """A server, and a client of it. tls: the server's. key, trusts: the client's."""
     app = web.Application()
     app.router.add_route("*", "/v1/{path}", handler)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     host, port = runner.addresses[0][:2]
     async with aiohttp.ClientSession() as session:
-        yield ScorerClient(f"http://{host}:{port}/", session)
+        yield ScorerClient(Endpoint(f"{'https' if tls else 'http'}://{host}:{port}/", key, trusts), session)
     await runner.cleanup()
 
 
@@ -242,3 +256,56 @@ async def test_a_conversation_that_is_no_text_is_refused_before_it_is_sent() -> 
         client = ScorerClient("http://127.0.0.1:9", session)
         with pytest.raises(BadScoreRequest):
             await client.score(ScoreRequest("r", [{"role": "user", "content": "\ud800"}]), 1.0)
+
+
+def asking_for(key: str) -> Handler:
+    """Scores for those who hold the key."""
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.headers.get("authorization") != f"Bearer {key}":
+            return web.json_response({"error": {"message": "no"}}, status=401)
+        return web.Response(text=scores('{"value": 1.0}'))
+
+    return handler
+
+
+async def test_a_server_behind_tls_and_a_key_scores(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    trusts = trusting("x", authority.ca_file)
+    async with serving(asking_for("k1"), tls=authority.server(), key=Secret(lambda: "k1"), trusts=trusts) as client:
+        assert (await client.score(REQUEST, 5.0)).scores == [Score(value=1.0)]
+
+
+async def test_a_key_that_is_missing_or_wrong_is_told_without_it() -> None:
+    for key, said in ((None, "refuses calls without a key"), (Secret(lambda: "sk-wrong"), "refuses the key")):
+        async with serving(asking_for("k1"), key=key) as client:
+            with pytest.raises(Unauthorized, match=said) as caught:
+                await client.score(REQUEST, 5.0)
+        assert "sk-wrong" not in str(caught.value)
+
+
+async def test_a_key_that_was_changed_in_its_file_is_used_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("old")
+    async with serving(asking_for("new"), key=api_key("x", file, None)) as client:
+        with pytest.raises(Unauthorized):
+            await client.score(REQUEST, 5.0)
+        file.write_text("new")
+        assert (await client.score(REQUEST, 5.0)).scores == [Score(value=1.0)]
+
+
+async def test_a_certificate_that_is_not_trusted_is_told_apart_from_no_answer(tmp_path: Path) -> None:
+    authority, other = Authority(tmp_path), Authority(tmp_path, "other")
+    for tls, trusts, said in (
+        (authority.server(), None, "TLS fails: its certificate comes from an auth"),
+        (
+            authority.server(),
+            trusting("x", other.ca_file),
+            "TLS fails: its certificate comes from an auth",
+        ),
+        (authority.server(expired=True), trusting("x", authority.ca_file), "has expired"),
+        (authority.server("elsewhere.test"), trusting("x", authority.ca_file), "for another name"),
+    ):
+        async with serving(asking_for("k1"), tls=tls, trusts=trusts) as client:
+            with pytest.raises(ScorerUnavailable, match=said):
+                await client.scorers()

@@ -1,5 +1,6 @@
 """`python -m scorers` as its users start it, and what importing the client costs."""
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 
 from scorers.client import ScorerClient
 from scorers.contract import ScoreRequest
+from scorers.tls import trusting
+from tests.certificates import Authority
 from tests.scorers.models import CONTROL
 
 
@@ -144,3 +147,52 @@ def test_what_the_gateway_imports_is_small() -> None:
         "& set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_key_or_certificate_that_cannot_be_read_is_told_before_anything_is_loaded(
+    reward_folder: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "bestow.yaml"
+    for setting, said in (
+        ("api_key_file: none", "scorer_server.api_key_file: there is no file none."),
+        ("api_key_env: NOT_SET_HERE", "scorer_server.api_key_env: the environment variable NOT_SET_HERE is not set."),
+        ("tls_cert_file: none", "scorer_server.tls_cert_file: there is no file none."),
+    ):
+        config.write_text(
+            f"scorers: {{reward: {{kind: reward, model: {reward_folder}}}}}\nscorer_server: {{{setting}}}\n"
+        )
+        done = run(config)
+        assert (done.returncode, done.stderr.splitlines()) == (2, [said])
+
+
+def test_a_server_with_a_key_and_a_certificate_serves_https_to_those_who_hold_it(
+    reward_folder: Path, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    issued = authority.issue()
+    (tmp_path / "key").write_text("k-0815\n")
+    config = tmp_path / "bestow.yaml"
+    config.write_text(
+        f"scorers: {{reward: {{kind: reward, model: {reward_folder}}}}}\n"
+        f"scorer_server: {{api_key_file: {tmp_path}/key, tls_cert_file: {issued.cert_file}, "
+        f"tls_key_file: {issued.key_file}}}\n"
+    )
+    port = free_port()
+    process = subprocess.Popen(command(config, "--port", str(port)), stderr=subprocess.PIPE, text=True)
+    try:
+        tls = trusting("ca_file", authority.ca_file)
+        with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=tls, timeout=5) as http:
+            for _ in range(200):
+                with contextlib.suppress(httpx.TransportError):
+                    if http.get("/healthz").status_code == 200:
+                        break
+                assert process.poll() is None
+                time.sleep(0.1)
+            assert http.get("/v1/scorers").status_code == 401
+            assert http.get("/v1/scorers", headers={"authorization": "Bearer k-0815"}).status_code == 200
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"https://127.0.0.1:{port}/healthz")
+    finally:
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert "listening on https://" in said and "k-0815" not in said

@@ -52,6 +52,30 @@ def test_rewards_beyond_the_saturation_of_a_sigmoid_stay_distinct(tmp_path: Path
     assert len(set(large)) == len(large)
 
 
+def test_a_tool_call_is_scored_as_what_it_calls_not_as_an_empty_answer(
+    reward_classifier: Classifier, small_template_classifier: Classifier
+) -> None:
+    user = {"role": "user", "content": "What is the weather?"}
+    answers: list[dict[str, Any]] = [{"content": ""}] + [
+        {
+            "content": None,
+            "tool_calls": [{"id": "c", "type": "function", "function": {"name": name, "arguments": arguments}}],
+        }
+        for name, arguments in (
+            ("weather", '{"city": "Paris"}'),
+            ("weather", '{"city": "Rome"}'),
+            ("weather", '{"city": "Rome", "days": 2}'),
+            ("weather", '{"city": "Rome", "days": 7}'),
+            ("time", "{}"),
+        )
+    ]
+    for classifier in (reward_classifier, small_template_classifier):
+        template, model = reward_parts(classifier)
+        encoded = [template.encode([user], answer, []) for answer in answers]
+        values = {model.score(classifier.forward(model.windows(ids)), len(ids)).value for ids in encoded}
+        assert len(values) == len(answers)
+
+
 def test_a_reward_model_does_not_truncate() -> None:
     assert RewardReader(3).windows([1, 2, 3]) == [[1, 2, 3]]
     with pytest.raises(CannotScore, match="has 4 tokens, the model reads at most 3"):

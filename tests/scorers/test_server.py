@@ -12,6 +12,7 @@ import uvicorn
 
 from scorers.client import ScorerClient
 from scorers.contract import Score, ScoreRequest, ScorerInfo
+from scorers.credentials import Secret
 from scorers.errors import Overloaded
 from scorers.metrics import Metrics
 from scorers.server import create_app
@@ -58,14 +59,14 @@ class Scripted:
 class Server:
     """A service, its app, and a gate that keeps models loading until it is opened."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: Secret | None = None) -> None:
         self.gate = threading.Event()
         self.failures: list[str] = []
         self.scorers: dict[str, Scripted] = {}
         configs = {name: ScorerConfig(kind="reward", model="m") for name in ("reward", "second")}
         self.metrics = Metrics()
         self.service = Service(configs, self.load, self.metrics, self.failures.append)
-        self.app = create_app(self.service, self.metrics, LIMIT)
+        self.app = create_app(self.service, self.metrics, LIMIT, key)
         self.broken = False
 
     def load(
@@ -226,3 +227,33 @@ async def test_work_of_a_client_that_went_away_is_dropped() -> None:
         await asyncio.wait_for(scorer.cancelled.wait(), 5)
     uvicorn_server.should_exit = True
     await asyncio.wait_for(running, 5)
+
+
+async def test_a_server_with_a_key_scores_for_those_who_hold_it() -> None:
+    server = Server(Secret(lambda: "k-0815"))
+    transport = httpx.ASGITransport(server.app, raise_app_exceptions=False)
+    async with (
+        server.app.router.lifespan_context(server.app),
+        httpx.AsyncClient(transport=transport, base_url="http://scorers") as http,
+    ):
+        await server.loaded()
+        wrong: list[dict[str, str]] = [
+            {},
+            {"authorization": "k-0815"},
+            {"authorization": "Bearer"},
+            {"authorization": "Bearer k-081"},
+            {"authorization": "Bearer k-08155"},
+            {"authorization": "Basic k-0815"},
+        ]
+        for headers in wrong:
+            for path in ("/v1/scorers", "/v1/score", "/v1/nothing"):
+                answer = await http.post(path, json=BODY, headers=headers)
+                assert answer.status_code == 401, (headers, path)
+                error = answer.json()["error"]
+                assert set(error) == {"message", "type", "param", "code"} and error["code"] == "invalid_api_key"
+                assert answer.headers["www-authenticate"] == "Bearer" and "k-0815" not in answer.text
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert (await http.get(path)).status_code == 200
+        assert 'code="invalid_api_key"' in (await http.get("/metrics")).text
+        held = await http.post("/v1/score", json=BODY, headers={"authorization": "bearer k-0815"})
+        assert held.status_code == 200

@@ -222,8 +222,7 @@ def test_a_reward_model_reads_tool_calls_that_its_template_drops_but_not_reasoni
     template = ChatTemplate(small_template_classifier.tokenizer, small_template_classifier.tokens, Sort.ACTION)
     call = {"type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
     text = read(small_template_classifier, template.encode([USER], {"tool_calls": [call], "reasoning": FLAGGED}, []))
-    assert "weather" in text
-    assert "Paris" in text
+    assert '{"name": "weather", "arguments": {"city": "Paris"}}' in text
     assert FLAGGED not in text
 
 

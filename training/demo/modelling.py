@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from training.demo.conversation import Message, Prompt
-from training.demo.tokenizer import CONTEXT, PAD_ID, TURN_END
+from training.demo.tokenizer import CHAT_TEMPLATE, CONTEXT, PAD_ID, SCORER_TEMPLATE, TURN_END
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -155,6 +155,7 @@ def save(
     """Write a model in Hugging Face layout, bf16, with tokenizer and card."""
     folder.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[arg-type]
+    tokenizer.chat_template = CHAT_TEMPLATE if isinstance(model, Qwen3ForCausalLM) else SCORER_TEMPLATE
     tokenizer.save_pretrained(folder)
     if isinstance(model, Qwen3ForCausalLM):
         generation = GenerationConfig(  # type: ignore[no-untyped-call]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -21,12 +22,10 @@ CONTEXT = 2048
 # Special tokens come first in the vocabulary, in the order below.
 PAD_ID, TURN_START_ID, TURN_END_ID = 0, 1, 2
 
-CHAT_TEMPLATE = (
-    "{%- for message in messages -%}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' + (message['content'] or '') + '<|im_end|>\\n' }}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
-)
+CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja").read_text(encoding="utf-8").rstrip("\n")
+# The scorers read tool calls and results but no descriptions of tools: they were trained on short conversations, and a
+# screen of JSON before each would drown what they judge.
+SCORER_TEMPLATE = "{%- set tools = none %}\n" + CHAT_TEMPLATE
 # Qwen's own split: contractions, words with their leading space, single digits, punctuation, white space.
 _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

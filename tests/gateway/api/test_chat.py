@@ -215,7 +215,7 @@ async def test_a_client_that_goes_away_stops_the_sampling_and_is_logged(tmp_path
 async def test_a_slow_stream_gets_its_status_early_and_keep_alives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.api.chat._KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr("gateway.api.streaming._KEEP_ALIVE_S", 0.05)
     worker = FakeWorker(texts=["a"], delays_s=(0.0, 0.5))
     async with running_gateway(tmp_path, worker) as gateway:
         status, headers, text = await streamed(gateway, guidance={"n": 2})
@@ -258,12 +258,10 @@ async def test_bodies_that_are_no_requests_leave_connection_and_process_unharmed
 
 async def test_the_openapi_page_describes_bodies_guidance_included(tmp_path: Path) -> None:
     async with running_gateway(tmp_path) as gateway, gateway.session.get("/openapi.json") as reply:
-        paths = (await reply.json())["paths"]
-    chat = paths["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert chat["required"] == ["model", "messages"]
-    assert "return_candidates" in json.dumps(chat["properties"]["guidance"])
-    feedback = paths["/v1/feedback"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert "thumbs" in feedback["properties"]["kind"]["enum"]
+        schemas = (await reply.json())["components"]["schemas"]
+    assert schemas["ChatBody"]["required"] == ["model", "messages"]
+    assert "return_candidates" in schemas["GuidanceRequest"]["properties"]
+    assert "thumbs" in schemas["FeedbackBody"]["properties"]["kind"]["enum"]
 
 
 async def test_unknown_routes_and_methods_have_openais_shape(tmp_path: Path) -> None:

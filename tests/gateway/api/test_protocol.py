@@ -40,9 +40,10 @@ def body(**fields: Any) -> bytes:
         (body(guidance={"n": "x"}), "guidance.n"),
         (body(guidance={"m": 1}), "guidance.m"),
         (body(guidance={"stream_mode": "live"}), "guidance.stream_mode"),
-        (body(echo=True), "echo"),
-        (body(prompt_logprobs=2), "prompt_logprobs"),
-        (body(use_beam_search=True), "use_beam_search"),
+        (body(best_of=4), "best_of"),
+        (body(chat_template="{{x}}"), "chat_template"),
+        (body(functions=[{"name": "f"}]), "functions"),
+        (body(kv_transfer_params={"a": 1}), "kv_transfer_params"),
         (b'{"model": "m"}', "messages"),
     ],
 )

@@ -3,11 +3,12 @@ from typing import Any
 
 import pytest
 
-from gateway.api.protocol import parse_chat
+from gateway.access.caller import Caller
+from gateway.api.protocol import ChatRequest, parse_chat
 from gateway.config import Config, parse
 from gateway.control.plan import Plan, make_plan
 from gateway.control.profiles import ModelDirectory, ProfileStore
-from gateway.errors import BadRequest, ModelNotFound
+from gateway.errors import BadRequest, Forbidden, ModelNotFound
 
 CONFIG: Config = parse(
     {
@@ -17,16 +18,24 @@ CONFIG: Config = parse(
             "default": {"n": 4, "max_n": 8, "max_tokens": 50, "max_tokens_limit": 100},
             "other": {"n": 2, "show_candidates": False, "temperature": 0.7},
             "cold": {"temperature": 0},
+            "bare": {"n": 1, "reward": None, "safety": None},
+            "live": {"stream_mode": "first", "budget_ms": 900},
         },
         "models": {"m": {"policy": "p", "profile": "default"}},
     }
 )
 
+ANYONE = Caller("default", None, frozenset({"chat"}))
+
 
 def plan(**fields: Any) -> Plan:
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}
     request = parse_chat(json.dumps(body).encode())
-    return make_plan(request, ModelDirectory(CONFIG), ProfileStore(CONFIG.profiles), {"p": 3}, 120.0)
+    return plan_for(request, ANYONE)
+
+
+def plan_for(request: ChatRequest, caller: Caller) -> Plan:
+    return make_plan(request, caller, ModelDirectory(CONFIG), ProfileStore(CONFIG.profiles), {"p": 3}, 120.0)
 
 
 def test_a_plain_request_gets_the_models_profile() -> None:
@@ -52,7 +61,13 @@ def test_sampled_are_the_larger_of_the_strategys_n_and_the_clients() -> None:
         ({"guidance": {"budget": {"ms": 120_001}}}, "guidance.budget.ms", "120000"),
         ({"guidance": {"profile": "nope"}}, "guidance.profile", "default"),
         ({"guidance": {"strategy": "magic"}}, "guidance.strategy", "best_of_n"),
-        ({"guidance": {"stream_mode": "first"}}, "guidance.stream_mode", "hold"),
+        ({"guidance": {"stream_mode": "block"}}, "guidance.stream_mode", "hold"),
+        ({"stream": True, "n": 2, "guidance": {"stream_mode": "first"}}, "n", "one sample"),
+        ({"guidance": {"n": 4, "stream_mode": "first"}}, "guidance.n", "one sample"),
+        ({"guidance": {"profile": "live", "budget": {"ms": 901}}}, "guidance.budget.ms", "900"),
+        ({"echo": True}, "echo", "judged"),
+        ({"prompt_logprobs": 1}, "prompt_logprobs", "guided"),
+        ({"use_beam_search": True, "guidance": {"profile": "bare", "n": 2}}, "use_beam_search", "beam"),
         ({"guidance": {"profile": "other", "return_candidates": True}}, "guidance.return_candidates", "profile"),
         ({"n": 2, "temperature": 0}, "n", "temperature 0"),
     ],
@@ -83,3 +98,34 @@ def test_the_profiles_temperature_holds_where_the_request_names_none() -> None:
 def test_guidance_seed_comes_before_the_requests() -> None:
     assert plan(seed=1, guidance={"seed": 2}).seed == 2
     assert plan(seed=1).seed == 1
+
+
+def test_one_sample_is_streamed_live_where_profile_or_request_wants_it() -> None:
+    assert plan(stream=True).live is False
+    wished = plan(stream=True, guidance={"stream_mode": "first"})
+    assert (wished.live, wished.n) == (True, 1)
+    assert plan(stream=False, guidance={"stream_mode": "first"}).live is False
+    by_profile = plan(stream=True, guidance={"profile": "live"})
+    assert (by_profile.live, by_profile.budget_s) == (True, 0.9)
+    assert plan(stream=True, guidance={"profile": "live", "stream_mode": "hold"}).live is False
+    # Several choices cannot be streamed from one sample: they are held, unless that is what the request forbids.
+    several = plan(stream=True, n=2, guidance={"profile": "live"})
+    assert (several.live, several.deliver) == (False, 2)
+
+
+def test_what_cannot_be_judged_passes_where_nothing_is_judged() -> None:
+    assert plan(echo=True, guidance={"profile": "bare"}).sampling["echo"] is True
+    assert plan(guidance={"profile": "bare"}).streamable is True
+    assert plan(prompt_logprobs=0, guidance={"profile": "bare"}).streamable is False
+
+
+def test_a_tenant_sees_only_its_models_and_profiles() -> None:
+    tenant = Caller("acme", "k", frozenset({"chat"}), frozenset({"other-model"}), frozenset({"other"}))
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    with pytest.raises(ModelNotFound, match="Available: none"):
+        plan_for(parse_chat(json.dumps(body).encode()), tenant)
+    may = Caller("acme", "k", frozenset({"chat"}), None, frozenset({"other"}))
+    assert plan_for(parse_chat(json.dumps(body).encode()), may).profile.name == "default"
+    wished = body | {"guidance": {"profile": "cold"}}
+    with pytest.raises(Forbidden, match="cold"):
+        plan_for(parse_chat(json.dumps(wished).encode()), may)

@@ -10,10 +10,16 @@ def candidate(index: int, text: str = "text", *, finished_s: float = 0.0, wave: 
 
 
 def judged(
-    index: int, reward: float | None, *, flagged: bool = False, unjudged: bool = False, finished_s: float = 0.0
+    index: int,
+    reward: float | None,
+    *,
+    flagged: bool = False,
+    unjudged: bool = False,
+    finished_s: float = 0.0,
+    broken: str | None = None,
 ) -> Judged:
     verdict = Verdict(categories={"x": 0.9 if flagged else 0.1}, flagged=["x"] if flagged else [])
     if unjudged:
         verdict = Verdict(error="no answer")
     error = "failed" if reward is None else None
-    return Judged(candidate(index, finished_s=finished_s), reward, error, verdict, 0.0)
+    return Judged(candidate(index, finished_s=finished_s), reward, error, verdict, 0.0, broken)

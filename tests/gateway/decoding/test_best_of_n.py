@@ -36,12 +36,12 @@ class ScriptedSampler:
 @dataclass
 class ScriptedJudge:
     verdict: Callable[[int], Judged]
-    delay_s: float = 0.0
+    delay_of: Callable[[int], float] = lambda index: 0.0
     begun_s: list[float] = field(default_factory=list)
 
     async def judge(self, candidates: Sequence[Candidate]) -> list[Judged]:
         self.begun_s.append(asyncio.get_running_loop().time())
-        await asyncio.sleep(self.delay_s)
+        await asyncio.sleep(max(self.delay_of(one.index) for one in candidates))
         return [self.verdict(one.index) for one in candidates]
 
 
@@ -132,6 +132,27 @@ async def test_at_the_deadline_the_best_so_far_is_delivered() -> None:
 async def test_a_deadline_before_any_candidate_is_a_504() -> None:
     with pytest.raises(DeadlineExceeded):
         await decide(ScriptedSampler(pause_s=5.0), ScriptedJudge(lambda i: judged(i, 1.0)), seconds=0.05)
+
+
+async def test_a_judge_that_is_late_is_cut_off_and_those_judged_in_time_decide() -> None:
+    slow = ScriptedJudge(lambda i: judged(i, float(i)))
+    slow.delay_of = lambda index: 0.0 if index == 1 else 60.0
+    decision = await decide(ScriptedSampler(), slow, seconds=0.1)
+    assert [one.candidate.index for one in decision.judged] == [1]
+    assert decision.degraded == "deadline"
+
+
+async def test_a_candidate_that_breaks_the_form_loses_to_one_that_keeps_it() -> None:
+    judge = ScriptedJudge(lambda i: judged(i, float(i), broken=None if i == 1 else "no JSON"))
+    decision = await decide(ScriptedSampler(), judge)
+    assert decision.order == (1, 3, 2, 0)
+    assert decision.degraded is None
+
+
+async def test_when_all_break_the_form_the_best_is_delivered_and_it_is_said() -> None:
+    decision = await decide(ScriptedSampler(), ScriptedJudge(lambda i: judged(i, float(i), broken="no JSON")))
+    assert decision.order[0] == 3
+    assert decision.degraded == "format_broken"
 
 
 async def test_cancelling_closes_the_sampler() -> None:

@@ -18,6 +18,8 @@ from gateway.launch.doctor import examine
 from gateway.launch.findings import worst
 from gateway.launch.machine import Machine, redis_server
 from gateway.launch.ports import Need, is_free
+from gateway.log.connection import RedisAddress
+from scorers.endpoint import Endpoint
 from tests.gateway.launch.launch_stubs import free_port, wait_for
 
 
@@ -56,18 +58,18 @@ async def redis_with(folder: Path, *settings: str) -> AsyncIterator[str]:
 
 async def test_a_redis_that_keeps_everything_is_fine(tmp_path: Path) -> None:
     async with redis_with(tmp_path, "--appendonly", "yes") as url:
-        assert [one.level for one in await checks.check_redis(url)] == ["ok"]
+        assert [one.level for one in await checks.check_redis(RedisAddress(url))] == ["ok"]
 
 
 async def test_a_redis_that_would_lose_records_is_told_how_to_keep_them(tmp_path: Path) -> None:
     async with redis_with(tmp_path, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru") as url:
-        found = await checks.check_redis(url)
+        found = await checks.check_redis(RedisAddress(url))
     assert [one.level for one in found] == ["ok", "warning", "problem"]
     assert "appendonly yes" in str(found[1].mend) and "noeviction" in str(found[2].mend)
 
 
 async def test_a_redis_that_is_not_there_is_a_problem() -> None:
-    (found,) = await checks.check_redis(f"redis://:secret@127.0.0.1:{free_port()}/0")
+    (found,) = await checks.check_redis(RedisAddress(f"redis://:secret@127.0.0.1:{free_port()}/0"))
     assert found.level == "problem" and "secret" not in found.what + found.text
 
 
@@ -79,38 +81,38 @@ def test_an_old_redis_is_a_problem() -> None:
 async def test_a_worker_is_asked_for_the_policys_name() -> None:
     pages = {"/health": {}, "/v1/models": {"data": [{"id": "p"}]}, "/version": {"version": "0.32.0"}}
     async with serving(pages) as url:
-        good, bad = await checks.check_worker("p", url), await checks.check_worker("q", url)
+        good, bad = [await checks.check_worker(name, Endpoint(url), "policies.p.workers.0") for name in ("p", "q")]
     assert good.level == "ok" and "0.32.0" in good.text
     assert bad.level == "problem" and "serves p, not q" in bad.text and "--served-model-name q" in str(bad.mend)
 
 
 async def test_a_worker_that_is_not_there_or_ill_is_a_problem() -> None:
-    gone = await checks.check_worker("p", f"http://127.0.0.1:{free_port()}")
+    gone = await checks.check_worker("p", Endpoint(f"http://127.0.0.1:{free_port()}"), "policies.p.workers.0")
     assert gone.level == "problem" and "nothing listens there" in gone.text
     async with serving({"/health": 503}) as url:
-        assert "/health says 503" in (await checks.check_worker("p", url)).text
+        assert "/health says 503" in (await checks.check_worker("p", Endpoint(url), "policies.p.workers.0")).text
 
 
 async def test_scorers_are_asked_for_by_name_and_kind() -> None:
     listed = {"data": [{"id": "reward", "kind": "reward"}, {"id": "safety", "kind": "reward"}]}
     async with serving({"/readyz": {}, "/v1/scorers": listed}) as url:
-        found = await checks.check_scorers(url, {"reward": "reward", "safety": "safety", "other": "reward"})
+        found = await checks.check_scorers(Endpoint(url), {"reward": "reward", "safety": "safety", "other": "reward"})
     assert [one.level for one in found] == ["ok", "problem", "problem"]
 
 
 async def test_scorers_that_are_loading_are_a_warning() -> None:
     async with serving({"/readyz": 503}) as url:
-        (found,) = await checks.check_scorers(url, {"reward": "reward"})
+        (found,) = await checks.check_scorers(Endpoint(url), {"reward": "reward"})
     assert found.level == "warning"
-    (gone,) = await checks.check_scorers(f"http://127.0.0.1:{free_port()}", {"reward": "reward"})
+    (gone,) = await checks.check_scorers(Endpoint(f"http://127.0.0.1:{free_port()}"), {"reward": "reward"})
     assert gone.level == "problem"
 
 
 async def test_a_gateway_that_runs_is_asked_whether_it_is_ready() -> None:
     async with serving({"/readyz": {}}) as url:
-        assert (await checks.check_gateway(url)).level == "ok"
+        assert (await checks.check_gateway(Endpoint(url))).level == "ok"
     async with serving({"/readyz": 503}) as url:
-        assert (await checks.check_gateway(url)).level == "problem"
+        assert (await checks.check_gateway(Endpoint(url))).level == "problem"
 
 
 async def test_a_port_that_another_program_holds_is_a_problem() -> None:

@@ -1,9 +1,13 @@
 """What is started for a configuration, and how."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gateway.access.cache import cache_file, save
+from gateway.access.keys import make_key
+from gateway.access.snapshot import Snapshot
 from gateway.config import Config, PolicyConfig, load, parse
 from gateway.errors import ConfigError, StartError
 from gateway.launch import preflight
@@ -81,6 +85,7 @@ def test_without_a_redis_the_sentence_says_what_to_do() -> None:
 def test_a_worker_on_a_cpu_starts_eagerly_and_never_phones_home() -> None:
     part = worker_part("p", PolicyConfig(model="org/p"), CPU, shared=True)
     assert "--enforce-eager" in part.command
+    assert part.env["TORCHDYNAMO_DISABLE"] == "1"
     assert part.env["VLLM_CPU_KVCACHE_SPACE"] == "1"
     assert part.env["VLLM_NO_USAGE_STATS"] == part.env["DO_NOT_TRACK"] == "1"
     assert "HF_HUB_OFFLINE" not in part.env
@@ -99,6 +104,39 @@ def test_a_gpu_is_shared_with_the_scorers_unless_the_arguments_say_otherwise(arg
     assert ("0.8" in command) == (not args)
 
 
+def test_the_demo_reads_tool_calls() -> None:
+    command = " ".join(part_of(planned(demo_config()), "vllm-demo-policy").command)
+    assert "--enable-auto-tool-choice --tool-call-parser hermes" in command
+
+
+def test_parsers_of_a_models_output_are_passed_to_its_worker() -> None:
+    choices = Choices(
+        policy="org/p", no_reward=True, no_safety=True, tool_call_parser="llama3_json", reasoning_parser="qwen3"
+    )
+    command = " ".join(part_of(planned(chosen(choices)), "vllm-p").command)
+    assert "--enable-auto-tool-choice --tool-call-parser llama3_json --reasoning-parser qwen3" in command
+
+
+def test_without_parsers_none_is_asked_for() -> None:
+    command = worker_part("p", PolicyConfig(model="org/p"), CPU, shared=True).command
+    assert not [arg for arg in command if "parser" in arg or "auto-tool" in arg]
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        ({"tool_call_parser": "--api-key"}, r"policies\.p\.engine\.tool_call_parser: .*pattern"),
+        (
+            {"reasoning_parser": "qwen3", "args": ["--reasoning_parser=granite"]},
+            "reasoning_parser and --reasoning-parser in args both name a parser",
+        ),
+    ],
+)
+def test_a_parser_is_a_name_given_once(engine: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse({"policies": {"p": {"model": "org/p", "engine": engine}}})
+
+
 def test_two_policies_on_one_port_are_refused() -> None:
     config = parse({"policies": {name: {"model": "org/p"} for name in ("a", "b")}})
     found = preflight.problems(planned(config), config)
@@ -109,10 +147,20 @@ def test_two_policies_on_one_port_are_refused() -> None:
     ("host", "fine"),
     [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("192.168.1.5", False), ("x", False)],
 )
-def test_other_machines_are_served_only_where_the_configuration_says_so(host: str, fine: bool) -> None:
-    config = parse({"gateway": {"host": host}})
+def test_other_machines_are_served_only_where_the_configuration_says_so(host: str, fine: bool, tmp_path: Path) -> None:
+    config = parse({"data_dir": str(tmp_path), "gateway": {"host": host}})
     assert (preflight.host_problems(config) == []) is fine
     assert preflight.host_problems(parse({"gateway": {"host": host, "allow_anonymous": True}})) == []
+
+
+def test_a_known_key_is_as_good_and_a_redis_elsewhere_is_left_to_the_gateway(tmp_path: Path) -> None:
+    config = parse({"data_dir": str(tmp_path), "gateway": {"host": "0.0.0.0"}})
+    assert "bestow keys create" in preflight.host_problems(config)[0]
+    key, _ = make_key(name="k", tenant="default", scopes=("admin",), expires=None, created_by="", now=0.0)
+    save(cache_file(tmp_path), Snapshot(1, {key.id: key}))
+    assert preflight.host_problems(config) == []
+    elsewhere = parse({"gateway": {"host": "0.0.0.0"}, "redis": {"url": "redis://somewhere"}})
+    assert preflight.host_problems(elsewhere) == []
 
 
 def test_missing_demo_models_name_the_command_that_makes_them(tmp_path: Path) -> None:
@@ -186,3 +234,12 @@ def test_the_ready_message_has_the_addresses_and_a_line_to_paste(tmp_path: Path)
     assert "http://127.0.0.1:8000/v1/chat/completions" in text
     assert '"model": "bestow-demo"' in text and "houseplant" in text
     assert "Ctrl-C stops everything." in text
+    assert "no API keys: only this machine can call" in text and "authorization" not in text
+
+
+def test_the_ready_message_says_where_a_key_is_needed(tmp_path: Path) -> None:
+    key, _ = make_key(name="k", tenant="default", scopes=("admin",), expires=None, created_by="", now=0.0)
+    save(cache_file(tmp_path), Snapshot(1, {key.id: key}))
+    text = ready_message(planned(at(demo_config(), tmp_path)))
+    assert "API keys are needed" in text
+    assert text.count('-H "authorization: Bearer $BESTOW_KEY"') == 2

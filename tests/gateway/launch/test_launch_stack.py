@@ -37,7 +37,7 @@ class Running:
 
     async def supervised(self, *signals: signal.Signals) -> int:
         """Its exit code when these signals come, the first once it is ready."""
-        work = asyncio.create_task(supervise(self.stack, self.progress, "READY"))
+        work = asyncio.create_task(supervise(self.stack, self.progress, lambda: "READY"))
         await asyncio.to_thread(wait_for, lambda: self.said.getvalue().count("ready after") == len(self.stack._parts))
         await asyncio.sleep(0.1)
         for number in signals:
@@ -82,7 +82,7 @@ async def test_a_part_that_fails_at_start_is_named_with_reason_and_log_and_all_i
 
 async def test_a_failure_at_start_is_exit_code_1(tmp_path: Path) -> None:
     running = Running(tmp_path, stub_part(tmp_path, "bad", "fail-start"))
-    assert await supervise(running.stack, running.progress, "READY") == 1
+    assert await supervise(running.stack, running.progress, lambda: "READY") == 1
     assert "the weights of this stub are broken" in running.said.getvalue()
 
 
@@ -134,7 +134,7 @@ async def test_a_stop_while_parts_are_starting_leaves_nothing(tmp_path: Path) ->
     slow = stub_part(tmp_path, "slow", "fork")
     never = Part(**{**slow.__dict__, "ready": HttpReady("http://127.0.0.1:9/")})
     running = Running(tmp_path, never)
-    work = asyncio.create_task(supervise(running.stack, running.progress, "READY"))
+    work = asyncio.create_task(supervise(running.stack, running.progress, lambda: "READY"))
     pid = await asyncio.to_thread(pid_in, tmp_path / "slow.pid")
     os.kill(os.getpid(), signal.SIGINT)
     assert await asyncio.wait_for(work, 15) == 0

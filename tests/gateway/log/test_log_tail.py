@@ -142,6 +142,8 @@ def test_get_finds_one_interaction(redis_server: RedisServer) -> None:
     send(redis_server, interaction(), record, interaction(), thumb(record.id))
     result = bestow_log("get", record.id, "--json", "--redis", redis_server.url)
     assert json.loads(result.stdout)["interaction"]["id"] == record.id
+    as_response = bestow_log("get", record.id.replace("chatcmpl-", "resp_"), "--json", "--redis", redis_server.url)
+    assert as_response.stdout == result.stdout
     unknown = bestow_log("get", interaction().id, "--redis", redis_server.url)
     assert unknown.exit_code == 1
     assert unknown.stderr.startswith("There is no interaction chatcmpl-")
@@ -187,7 +189,7 @@ def test_the_address_comes_from_the_configuration(tmp_path: Path, monkeypatch: p
     assert (find_source(None, None, None).url, find_source(None, None, None).shard) == ("redis://there:1", "eu")
     Path(".bestow").mkdir()
     Path(".bestow/run.yaml").write_text("redis: {port: 7001}\n")
-    assert find_source(None, None, None).url == "redis://127.0.0.1:7001"
+    assert find_source(None, None, None).url == "redis://127.0.0.1:7001/0"
     assert find_source(Path("bestow.yaml"), "redis://mine:2", None).shard == "eu"
     assert find_source(None, "redis://mine:2", "us").shard == "us"
     wrong = bestow_log("tail", "--redis", "nonsense")

@@ -2,9 +2,9 @@ import aiohttp
 import pytest
 
 from gateway.errors import BadRequest, ContextTooLong, Unavailable, WorkerError
-from gateway.workers.client import SampleUsage, WorkerClient, error_of
+from gateway.workers.client import WorkerClient, error_of
 from gateway.workers.pool import WorkerPool
-from gateway.workers.stream import Choice
+from gateway.workers.stream import Choice, SampleEnd
 from tests.fakes import FakeWorker, serve
 
 BODY = {"messages": [{"role": "user", "content": "hi"}]}
@@ -21,7 +21,7 @@ async def test_choices_arrive_as_they_finish_and_usage_last() -> None:
         await pool.check()
         found = [one async for one in pool.sample(BODY, 2)]
     assert [one.message["content"] for one in found if isinstance(one, Choice)] == ["fast", "slow"]
-    assert found[-1] == SampleUsage(7, 2)
+    assert found[-1] == SampleEnd(7, 2)
 
 
 async def test_a_worker_that_cannot_be_reached_is_skipped_and_marked_down() -> None:

@@ -8,14 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from training.demo import prompts
 from training.demo.safety import CATEGORIES
+from training.demo.tokenizer import CHAT_TEMPLATE, SCORER_TEMPLATE
 
 MODELS = Path(prompts.__file__).parent / "models"
 HARD_LIMIT_BYTES = 8_000_000
+USER: dict[str, Any] = {"role": "user", "content": "How warm is it?"}
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +106,73 @@ def test_every_figure_has_interval_size_and_seed(figures: dict[str, Any]) -> Non
     for figure in figures["figures"].values():
         assert figure["low"] <= figure["value"] <= figure["high"]
         assert figure["n"] > 0 and isinstance(figure["seed"], int)
+
+
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+}
+
+
+def _call(city: str) -> dict[str, Any]:
+    return {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": {"city": city}}}
+
+
+def _rendered(name: str, messages: list[dict[str, Any]], **kwargs: Any) -> str:
+    text = AutoTokenizer.from_pretrained(MODELS / name).apply_chat_template(messages, tokenize=False, **kwargs)
+    assert isinstance(text, str)
+    return text
+
+
+@pytest.mark.parametrize("name", ["policy", "reward", "safety"])
+def test_the_committed_template_is_the_one_that_training_writes(name: str) -> None:
+    written = CHAT_TEMPLATE if name == "policy" else SCORER_TEMPLATE
+    assert (MODELS / name / "chat_template.jinja").read_text(encoding="utf-8") == written
+
+
+@pytest.mark.parametrize("name", ["policy", "reward", "safety"])
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"role": st.sampled_from(["system", "developer", "user", "assistant"]), "content": st.none() | st.text()}
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    st.booleans(),
+)
+@settings(max_examples=30, deadline=None)
+def test_without_tools_a_conversation_is_rendered_as_in_training(
+    name: str, messages: list[dict[str, Any]], prompt: bool
+) -> None:
+    expected = "".join(f"<|im_start|>{turn['role']}\n{turn['content'] or ''}<|im_end|>\n" for turn in messages)
+    expected += "<|im_start|>assistant\n" if prompt else ""
+    assert _rendered(name, messages, add_generation_prompt=prompt) == expected
+
+
+def test_the_policy_is_told_of_tools_after_the_system_message() -> None:
+    text = _rendered("policy", [{"role": "system", "content": "Be brief."}, USER], tools=[WEATHER])
+    system, user = text.split("<|im_end|>\n", 1)
+    assert system.startswith("<|im_start|>system\nBe brief.\n\n# Tools\n")
+    assert f"<tools>\n{json.dumps(WEATHER)}\n</tools>" in system
+    assert user == "<|im_start|>user\nHow warm is it?<|im_end|>\n"
+
+
+@pytest.mark.parametrize("name", ["policy", "reward", "safety"])
+def test_tool_calls_and_their_results_are_rendered(name: str) -> None:
+    messages: list[dict[str, Any]] = [
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": [_call("Oslo"), _call("Rome")]},
+        {"role": "tool", "tool_call_id": "c1", "content": "3"},
+        {"role": "tool", "tool_call_id": "c1", "content": "21"},
+    ]
+    assert _rendered(name, messages).removeprefix("<|im_start|>user\nHow warm is it?<|im_end|>\n") == (
+        '<|im_start|>assistant\n<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>\n'
+        '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call><|im_end|>\n'
+        "<|im_start|>user\n<tool_response>\n3\n</tool_response>\n<tool_response>\n21\n</tool_response><|im_end|>\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["reward", "safety"])
+def test_the_scorers_read_no_descriptions_of_tools(name: str) -> None:
+    assert _rendered(name, [USER], tools=[WEATHER]) == _rendered(name, [USER])

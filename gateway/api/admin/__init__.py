@@ -1,0 +1,13 @@
+"""/admin/v1: what operators do. Everything here needs a key with the scope `admin`."""
+
+from fastapi import APIRouter, Security
+from fastapi.security import HTTPBearer
+
+from gateway.api.admin import keys, tenants
+
+# For the OpenAPI page, which gets its button "Authorize" from it; `auth.caller_of` decides.
+_bearer = HTTPBearer(auto_error=False, description="An API key, bk_...; see `bestow keys --help`.")
+
+router = APIRouter(tags=["admin"], dependencies=[Security(_bearer)])
+router.include_router(keys.router)
+router.include_router(tenants.router)

@@ -1,0 +1,83 @@
+"""/admin/v1/tenants: what each tenant may use. Changed by admins of the tenant `default` alone."""
+
+import logging
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.access.access import Access
+from gateway.access.caller import DEFAULT_TENANT, Caller
+from gateway.access.changes import delete_tenant, set_tenant
+from gateway.access.snapshot import described_tenant
+from gateway.api import openapi
+from gateway.api.auth import caller_of
+from gateway.api.http import json_response, read_body
+from gateway.api.protocol import convert, parse_json
+from gateway.config import Config
+from gateway.errors import Forbidden
+
+logger = logging.getLogger(__name__)
+
+router = APIRouter()
+
+_MAX_BODY_BYTES = 262_144
+
+
+class TenantLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of PUT /admin/v1/tenants/{name}. models: public names; profiles: their names. Left out or null: all."""
+
+    models: list[str] | None = None
+    profiles: list[str] | None = None
+
+
+@router.get("/admin/v1/tenants", summary="List the tenants with the models and profiles they may use (null: all)")
+async def list_tenants(request: Request) -> Response:
+    caller = caller_of(request, "admin")
+    access: Access = request.app.state.access
+    data = [
+        described_tenant(tenant)
+        for tenant in access.known.all_tenants()
+        if caller.tenant in (DEFAULT_TENANT, tenant.name)
+    ]
+    return json_response({"object": "list", "data": data})
+
+
+@router.put(
+    "/admin/v1/tenants/{name}",
+    summary="Make a tenant, or replace its limits",
+    openapi_extra=openapi.body(TenantLimits, {"models": ["bestow-demo"], "profiles": ["default"]}),
+)
+async def put_tenant(request: Request, name: str) -> Response:
+    caller = _administrator(request)
+    access: Access = request.app.state.access
+    config: Config = request.app.state.service.config
+    limits = convert(parse_json(await read_body(request, _MAX_BODY_BYTES)), TenantLimits)
+    tenant = await access.change(
+        set_tenant(
+            name,
+            limits.models,
+            limits.profiles,
+            known_models=config.models,
+            known_profiles=config.profiles,
+        )
+    )
+    logger.info("tenant %s was set by %s: %s", name, caller.actor, described_tenant(tenant))
+    return json_response(described_tenant(tenant))
+
+
+@router.delete("/admin/v1/tenants/{name}", summary="Delete a tenant that has no usable API keys")
+async def remove_tenant(request: Request, name: str) -> Response:
+    caller = _administrator(request)
+    access: Access = request.app.state.access
+    tenant = await access.change(delete_tenant(name, now=access.now()))
+    logger.info("tenant %s was deleted by %s", name, caller.actor)
+    return json_response({**described_tenant(tenant), "deleted": True})
+
+
+def _administrator(request: Request) -> Caller:
+    caller = caller_of(request, "admin")
+    if caller.tenant != DEFAULT_TENANT:
+        raise Forbidden("tenants are managed with an admin key of the tenant default")
+    return caller

@@ -1,0 +1,1 @@
+"""/v1/completions: text completions. Each prompt of a request is an exchange, and an interaction, of its own."""

@@ -1,0 +1,137 @@
+"""What each operation answers and which errors it can give: for the OpenAPI page. A test finds routes missing here."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.api import shapes
+from gateway.errors import (
+    ApiError,
+    BadRequest,
+    BodyTooLarge,
+    Conflict,
+    ContextTooLong,
+    DeadlineExceeded,
+    Forbidden,
+    GuardUnavailable,
+    ModelNotFound,
+    NotFound,
+    RateLimited,
+    RequestTimeout,
+    Unauthorized,
+    Unavailable,
+    WorkerError,
+)
+
+Errors = tuple[type[ApiError], ...]
+Query = dict[str, dict[str, Any]]
+
+CALLED: Errors = (Unauthorized, Forbidden, Unavailable)
+SENT: Errors = (*CALLED, BadRequest, RequestTimeout, BodyTooLarge)
+RELAYED: Errors = (*SENT, ModelNotFound, RateLimited, WorkerError, DeadlineExceeded)
+SAMPLED: Errors = (*RELAYED, ContextTooLong, GuardUnavailable)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """tag: its chapter on the page. answer: what it answers with `status`, or None where that is no JSON.
+
+    receipt: the answer has the x-bestow headers. stream: it can be an event stream, described so. once: takes an
+    Idempotency-Key. query: parameters (name -> schema with description). open: needs no API key. also: other answers.
+    """
+
+    tag: str
+    answer: type[msgspec.Struct] | None
+    errors: Errors = ()
+    status: int = 200
+    receipt: bool = False
+    stream: str | None = None
+    once: bool = False
+    query: Query | None = None
+    open: bool = False
+    also: tuple[tuple[int, type[msgspec.Struct], str], ...] = ()
+
+
+_TOKEN = {"type": "string", "description": "A feedback token, for senders that cannot set headers."}
+_VOTE: Query = {
+    "kind": {
+        "type": "string",
+        "enum": ["thumbs", "rating", "preference", "correction", "comment", "flag"],
+        "description": "Of which kind the vote was. Always needed.",
+    },
+    "candidate": {"type": "integer", "minimum": 0, "maximum": 1023, "description": "As in the vote."},
+    "over": {"type": "integer", "minimum": 0, "maximum": 1023, "description": "As in the vote."},
+    "user": {"type": "string", "maxLength": 256, "description": "As in the vote."},
+    "value": {"type": "string", "description": "The reason, of a flag."},
+    "token": _TOKEN,
+}
+_PAGE: Query = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20, "description": "Most items."},
+    "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc", "description": "Oldest or newest first."},
+    "after": {"type": "string", "description": "The id of the item before the first of this page."},
+}
+
+OPERATIONS: dict[tuple[str, str], Operation] = {
+    ("POST", "/v1/chat/completions"): Operation(
+        "chat",
+        shapes.ChatCompletion,
+        (*SAMPLED, Conflict),
+        receipt=True,
+        once=True,
+        stream="`chat.completion.chunk` objects as server-sent events, then `data: [DONE]`. `guidance` is on the last "
+        "chunk that has a finish_reason. Comments (`: keep-alive`) come while candidates are judged. An error after "
+        'the first byte is an event `data: {"error": ...}`, and the last.',
+    ),
+    ("POST", "/v1/completions"): Operation(
+        "chat",
+        shapes.TextCompletion,
+        (*SAMPLED, Conflict),
+        receipt=True,
+        once=True,
+        stream="`text_completion` objects as server-sent events, then `data: [DONE]`.",
+    ),
+    ("POST", "/v1/responses"): Operation(
+        "responses",
+        shapes.ResponseObject,
+        (*SAMPLED, NotFound, Conflict),
+        receipt=True,
+        once=True,
+        stream="OpenAI's typed events; `response.completed` or `response.incomplete` holds the whole response.",
+    ),
+    ("GET", "/v1/responses/{response_id}"): Operation(
+        "responses",
+        shapes.ResponseObject,
+        (*CALLED, BadRequest, NotFound),
+        query={"stream": {"type": "boolean", "description": "Not served: a 400 where it is true."}},
+    ),
+    ("DELETE", "/v1/responses/{response_id}"): Operation("responses", shapes.DeletedResponse, (*CALLED, NotFound)),
+    ("POST", "/v1/responses/{response_id}/cancel"): Operation("responses", None, (*CALLED, BadRequest, NotFound)),
+    ("GET", "/v1/responses/{response_id}/input_items"): Operation(
+        "responses", shapes.InputItems, (*CALLED, BadRequest, NotFound), query=_PAGE
+    ),
+    ("POST", "/v1/embeddings"): Operation("models", shapes.Embeddings, RELAYED),
+    ("POST", "/tokenize"): Operation("models", shapes.Tokens, RELAYED),
+    ("POST", "/detokenize"): Operation("models", shapes.Detokenized, RELAYED),
+    ("GET", "/v1/models"): Operation("models", shapes.ModelList, CALLED),
+    ("GET", "/v1/models/{model}"): Operation("models", shapes.Model, (*CALLED, ModelNotFound)),
+    ("POST", "/v1/feedback"): Operation("feedback", shapes.AcceptedVote, (*SENT, NotFound), status=202),
+    ("DELETE", "/v1/feedback/{interaction}"): Operation(
+        "feedback", shapes.AcceptedVote, (*CALLED, BadRequest, NotFound), status=202, query=_VOTE
+    ),
+    ("GET", "/v1/feedback/{interaction}"): Operation(
+        "feedback", shapes.VoteList, (*CALLED, BadRequest, NotFound), query={"token": _TOKEN}
+    ),
+    ("GET", "/admin/v1/keys"): Operation("admin", shapes.KeyList, CALLED),
+    ("POST", "/admin/v1/keys"): Operation("admin", shapes.NewKeyObject, SENT, status=201),
+    ("POST", "/admin/v1/keys/{key_id}/rotate"): Operation("admin", shapes.NewKeyObject, (*SENT, NotFound), status=201),
+    ("DELETE", "/admin/v1/keys/{key_id}"): Operation("admin", shapes.KeyObject, (*CALLED, NotFound)),
+    ("GET", "/admin/v1/tenants"): Operation("admin", shapes.TenantList, CALLED),
+    ("PUT", "/admin/v1/tenants/{name}"): Operation("admin", shapes.TenantObject, SENT),
+    ("DELETE", "/admin/v1/tenants/{name}"): Operation("admin", shapes.DeletedTenant, (*CALLED, BadRequest, NotFound)),
+    ("GET", "/healthz"): Operation("health", shapes.Health, open=True),
+    ("GET", "/readyz"): Operation(
+        "health", shapes.Readiness, open=True, also=((503, shapes.Readiness, "Something is missing; this says what."),)
+    ),
+    ("GET", "/metrics"): Operation("health", None, open=True),
+}
