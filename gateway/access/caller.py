@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from gateway.admission.tiers import Tier
+
 Scope = Literal["chat", "feedback", "read-logs", "admin"]
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -16,7 +18,8 @@ DEFAULT_TENANT = "default"
 class Caller:
     """The tenant a request counts for and its rights. key_id: None for callers without a key.
 
-    models, profiles: the names the tenant may use; None means all. The scope `admin` implies all others.
+    models, profiles: the names the tenant may use; None means all. tier: the highest class its requests may have. The
+    scope `admin` implies all others.
     """
 
     tenant: str
@@ -24,6 +27,7 @@ class Caller:
     scopes: frozenset[Scope]
     models: frozenset[str] | None = None
     profiles: frozenset[str] | None = None
+    tier: Tier = "default"
 
     def has(self, scope: Scope) -> bool:
         return scope in self.scopes or "admin" in self.scopes

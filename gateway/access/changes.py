@@ -14,6 +14,7 @@ from gateway.access.caller import DEFAULT_TENANT, SCOPES, Scope
 from gateway.access.expiry import as_date
 from gateway.access.keys import ApiKey, make_key
 from gateway.access.snapshot import Snapshot, Tenant
+from gateway.admission.tiers import TIERS, Tier
 from gateway.errors import BadRequest, NotFound
 
 T = TypeVar("T")
@@ -102,17 +103,24 @@ def set_tenant(
     models: Sequence[str] | None,
     profiles: Sequence[str] | None,
     *,
+    tier: str = "default",
     known_models: Collection[str] | None = None,
     known_profiles: Collection[str] | None = None,
 ) -> Decide[Tenant]:
-    """Make a tenant, or give it other limits. None: all. known_*: the names that exist, where that is known."""
+    """Make a tenant, or give it other limits. None: all. known_*: the names that exist, where that is known.
+
+    tier: the highest class of its requests.
+    """
     if _TENANT_NAME.fullmatch(name) is None:
         raise BadRequest(
             "name: a tenant's name has 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first",
             param="name",
         )
     tenant = Tenant(
-        name, _limits(models, known_models, "models", "model"), _limits(profiles, known_profiles, "profiles", "profile")
+        name,
+        _limits(models, known_models, "models", "model"),
+        _limits(profiles, known_profiles, "profiles", "profile"),
+        _tier(tier),
     )
     return lambda _: Change(tenant, tenants=(tenant,))
 
@@ -165,6 +173,13 @@ def _limits(
             there = ", ".join(sorted(known)) or "none"
             raise BadRequest(f"{param}: there is no {word} {name!r} (there is {there})", param=param)
     return tuple(dict.fromkeys(names))
+
+
+def _tier(name: str) -> Tier:
+    for tier in TIERS:
+        if tier == name:
+            return tier
+    raise BadRequest(f"tier: there is no class {name!r} (there is {', '.join(TIERS)})", param="tier")
 
 
 def _key(found: Snapshot, identifier: str) -> ApiKey:

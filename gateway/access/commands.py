@@ -30,6 +30,7 @@ from gateway.access.changes import (
 from gateway.access.expiry import as_date, duration, expiry
 from gateway.access.keys import ApiKey, described
 from gateway.access.snapshot import Tenant, described_tenant
+from gateway.admission.tiers import TIERS
 from gateway.config import Config, load
 from gateway.errors import BadRequest, ConfigError, StartError
 from gateway.log.commands import DEFAULT_CONFIGS
@@ -57,10 +58,13 @@ tenants_app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="""Say which models and profiles a tenant may use.
+    help="""Say which models, profiles and service tier a tenant may use.
 
     Each API key belongs to a tenant. Tenants share the models and nothing else: no feedback, no cache, no logs. The
     tenant `default` always exists and has those that need no key.
+
+    While the workers are full, requests of a higher tier go first, and those of the lowest are turned away first. A
+    request asks for one with OpenAI's `service_tier`; it is `default` unless it does.
     """,
 )
 
@@ -195,10 +199,10 @@ def list_tenants(as_json: JsonOption = False, config: ConfigOption = None, redis
         _print_json([described_tenant(tenant) for tenant in found.all_tenants()])
         return
     now = time.time()
-    table = Table("TENANT", "MODELS", "PROFILES", "USABLE KEYS", box=None, pad_edge=False)
+    table = Table("TENANT", "MODELS", "PROFILES", "TIER", "USABLE KEYS", box=None, pad_edge=False)
     for tenant in found.all_tenants():
         count = sum(key.usable(now) for key in found.keys.values() if key.tenant == tenant.name)
-        table.add_row(tenant.name, _names(tenant.models), _names(tenant.profiles), str(count))
+        table.add_row(tenant.name, _names(tenant.models), _names(tenant.profiles), tenant.tier, str(count))
     _print(table)
 
 
@@ -207,6 +211,9 @@ def set_limits(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The tenant; made where there is none.")],
     model: Annotated[list[str] | None, typer.Option(help="A model it may use; may be repeated; none: all.")] = None,
     profile: Annotated[list[str] | None, typer.Option(help="A profile it may use; may be repeated; none: all.")] = None,
+    tier: Annotated[
+        str, typer.Option(help=f"The highest service tier of its requests: {', '.join(TIERS)}.")
+    ] = "default",
     as_json: JsonOption = False,
     config: ConfigOption = None,
     redis: RedisOption = None,
@@ -215,13 +222,14 @@ def set_limits(
 
     \b
       bestow tenants set shop --model bestow-demo
-      bestow tenants set shop                          all models and profiles
+      bestow tenants set shop --tier priority          all models and profiles; first where the workers are full
     """
     source = find_source(config, redis)
     decide = set_tenant(
         name,
         model or None,
         profile or None,
+        tier=tier,
         known_models=source.config.models if source.config else None,
         known_profiles=source.config.profiles if source.config else None,
     )
@@ -327,7 +335,10 @@ def _names(names: Sequence[str] | None) -> str:
 
 
 def _sentence(tenant: Tenant) -> str:
-    return f"The tenant {tenant.name} may use models: {_names(tenant.models)}; profiles: {_names(tenant.profiles)}."
+    return (
+        f"The tenant {tenant.name} may use models: {_names(tenant.models)}; profiles: {_names(tenant.profiles)}; "
+        f"service tier: up to {tenant.tier}."
+    )
 
 
 def _plain(text: str) -> str:

@@ -53,13 +53,18 @@ def missing() -> Unauthorized:
 def _with_key(key: ApiKey, tenant: Tenant | None) -> Caller:
     if tenant is None:
         raise Unauthorized("the tenant of this API key no longer exists", code="revoked_api_key")
-    return Caller(key.tenant, key.id, frozenset(key.scopes), _names(tenant.models), _names(tenant.profiles))
+    return _caller(tenant, key.id, key.scopes)
 
 
 def _without_key(known: Snapshot, scopes: tuple[Scope, ...]) -> Caller:
     tenant = known.tenant(DEFAULT_TENANT)
     assert tenant is not None
-    return Caller(DEFAULT_TENANT, None, frozenset(scopes), _names(tenant.models), _names(tenant.profiles))
+    return _caller(tenant, None, scopes)
+
+
+def _caller(tenant: Tenant, key_id: str | None, scopes: tuple[Scope, ...]) -> Caller:
+    limits = _names(tenant.models), _names(tenant.profiles)
+    return Caller(tenant.name, key_id, frozenset(scopes), *limits, tenant.tier)
 
 
 def _names(names: tuple[str, ...] | None) -> frozenset[str] | None:

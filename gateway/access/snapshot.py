@@ -7,14 +7,16 @@ import msgspec
 
 from gateway.access.caller import DEFAULT_TENANT
 from gateway.access.keys import ApiKey
+from gateway.admission.tiers import Tier
 
 
 class Tenant(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A tenant and what it may use: public models, profiles. None: all."""
+    """A tenant and what it may use: public models, profiles. None: all. tier: the highest class of its requests."""
 
     name: str
     models: tuple[str, ...] | None = None
     profiles: tuple[str, ...] | None = None
+    tier: Tier = "default"
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -73,6 +75,7 @@ def described_tenant(tenant: Tenant) -> dict[str, Any]:
         "name": tenant.name,
         "models": None if tenant.models is None else list(tenant.models),
         "profiles": None if tenant.profiles is None else list(tenant.profiles),
+        "tier": tenant.tier,
     }
 
 

@@ -7,18 +7,16 @@ from typing import Any, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, WatchError
 
 from gateway.access.changes import Decide
 from gateway.access.snapshot import Snapshot, from_raw
+from gateway.shared.transaction import transact
 
 KEYS = "bestow:{access}:keys"
 TENANTS = "bestow:{access}:tenants"
 VERSION = "bestow:{access}:version"
 
 T = TypeVar("T")
-
-_TRIES = 20
 
 
 async def read_version(redis: Redis) -> int:
@@ -41,15 +39,11 @@ async def change(redis: Redis, decide: Decide[T]) -> T:
 
     Raises what `decide` raises.
     """
-    async with redis.pipeline(transaction=True) as pipe:
-        for _ in range(_TRIES):
-            await pipe.watch(VERSION)
-            # Between WATCH and MULTI each command is sent at once; whoever writes meanwhile changes the version.
-            sent: Any = pipe
-            decided = decide(from_raw(await sent.get(VERSION), await sent.hgetall(KEYS), await sent.hgetall(TENANTS)))
-            if not (decided.keys or decided.tenants or decided.removed_tenants):
-                return decided.result
-            pipe.multi()  # type: ignore[no-untyped-call]
+
+    async def attempt(pipe: Any) -> T:
+        decided = decide(from_raw(await pipe.get(VERSION), await pipe.hgetall(KEYS), await pipe.hgetall(TENANTS)))
+        if decided.keys or decided.tenants or decided.removed_tenants:
+            pipe.multi()
             for key in decided.keys:
                 pipe.hset(KEYS, key.id, msgspec.json.encode(key))
             for tenant in decided.tenants:
@@ -57,9 +51,6 @@ async def change(redis: Redis, decide: Decide[T]) -> T:
             for name in decided.removed_tenants:
                 pipe.hdel(TENANTS, name)
             pipe.incr(VERSION)
-            try:
-                await pipe.execute()
-            except WatchError:
-                continue
-            return decided.result
-    raise RedisError("others change the API keys without a pause; try again")
+        return decided.result
+
+    return await transact(redis, VERSION, attempt, "the API keys")

@@ -11,6 +11,7 @@ from gateway.access.access import Access
 from gateway.access.caller import DEFAULT_TENANT, Caller
 from gateway.access.changes import delete_tenant, set_tenant
 from gateway.access.snapshot import described_tenant
+from gateway.admission.tiers import Tier
 from gateway.api import openapi
 from gateway.api.auth import caller_of
 from gateway.api.http import json_response, read_body
@@ -26,13 +27,20 @@ _MAX_BODY_BYTES = 262_144
 
 
 class TenantLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of PUT /admin/v1/tenants/{name}. models: public names; profiles: their names. Left out or null: all."""
+    """The body of PUT /admin/v1/tenants/{name}. models: public names; profiles: their names. Left out or null: all.
+
+    tier: the highest class that its requests may have, as they ask for it with `service_tier`.
+    """
 
     models: list[str] | None = None
     profiles: list[str] | None = None
+    tier: Tier = "default"
 
 
-@router.get("/admin/v1/tenants", summary="List the tenants with the models and profiles they may use (null: all)")
+@router.get(
+    "/admin/v1/tenants",
+    summary="List the tenants with the models and profiles (null: all) and the service tier they may use",
+)
 async def list_tenants(request: Request) -> Response:
     caller = caller_of(request, "admin")
     access: Access = request.app.state.access
@@ -47,7 +55,7 @@ async def list_tenants(request: Request) -> Response:
 @router.put(
     "/admin/v1/tenants/{name}",
     summary="Make a tenant, or replace its limits",
-    openapi_extra=openapi.body(TenantLimits, {"models": ["bestow-demo"], "profiles": ["default"]}),
+    openapi_extra=openapi.body(TenantLimits, {"models": ["bestow-demo"], "profiles": ["default"], "tier": "default"}),
 )
 async def put_tenant(request: Request, name: str) -> Response:
     caller = _administrator(request)
@@ -59,6 +67,7 @@ async def put_tenant(request: Request, name: str) -> Response:
             name,
             limits.models,
             limits.profiles,
+            tier=limits.tier,
             known_models=config.models,
             known_profiles=config.profiles,
         )

@@ -5,7 +5,7 @@ import pytest
 
 from gateway.access.changes import Change, create_key, delete_tenant, revoke_key, rotate_key, set_tenant
 from gateway.access.keys import find
-from gateway.access.snapshot import Snapshot, Tenant, succeed
+from gateway.access.snapshot import Snapshot, Tenant, from_raw, succeed
 from gateway.errors import BadRequest, NotFound
 
 T = TypeVar("T")
@@ -111,6 +111,18 @@ def test_a_tenants_limits_are_checked_where_the_names_are_known() -> None:
     with pytest.raises(BadRequest, match="a tenant's name"):
         set_tenant("a b", None, None)
     assert set_tenant("t", ["x", "x"], None)(Snapshot()).result == Tenant("t", ("x",))
+
+
+def test_a_tenants_service_tier_is_one_that_there_is_and_default_unless_it_is_set() -> None:
+    assert set_tenant("t", None, None)(Snapshot()).result.tier == "default"
+    assert set_tenant("t", None, None, tier="priority")(Snapshot()).result == Tenant("t", tier="priority")
+    with pytest.raises(BadRequest, match=r"tier: there is no class 'gold' \(there is flex, default, priority\)"):
+        set_tenant("t", None, None, tier="gold")
+
+
+def test_a_tenant_that_was_stored_before_there_were_tiers_has_the_usual_one() -> None:
+    old = from_raw(b"3", {}, {b"shop": b'{"name":"shop","models":["m"]}'})
+    assert old.tenants == {"shop": Tenant("shop", ("m",), tier="default")}
 
 
 def test_a_tenant_with_usable_keys_and_the_default_one_cannot_be_deleted() -> None:

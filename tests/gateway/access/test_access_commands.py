@@ -60,10 +60,12 @@ def test_a_key_is_made_shown_once_listed_rotated_and_revoked(folder: Path) -> No
 
 def test_tenants_are_set_listed_and_deleted(folder: Path) -> None:
     assert [one["name"] for one in as_json("tenants", "list", cwd=folder)] == ["default"]
-    assert as_json("tenants", "set", "shop", "--model", "m", cwd=folder)["models"] == ["m"]
+    shop = as_json("tenants", "set", "shop", "--model", "m", "--tier", "priority", cwd=folder)
+    assert (shop["models"], shop["tier"]) == (["m"], "priority")
     key = as_json("keys", "create", "--name", "shop", "--tenant", "shop", "--expires", "90d", cwd=folder)
     assert (key["tenant"], key["scopes"]) == ("shop", ["chat", "feedback"])
-    assert "shop" in bestow("tenants", "list", cwd=folder).stdout
+    [line] = [one for one in bestow("tenants", "list", cwd=folder).stdout.splitlines() if one.startswith("shop")]
+    assert line.split() == ["shop", "m", "all", "priority", "1"]
     refused = bestow("tenants", "delete", "shop", cwd=folder)
     assert refused.returncode == 1 and key["id"] in refused.stderr
     as_json("keys", "revoke", key["id"], cwd=folder)
@@ -78,6 +80,7 @@ def test_tenants_are_set_listed_and_deleted(folder: Path) -> None:
         (["keys", "revoke", "aaaaaaaaaa"], "there is no API key with the id"),
         (["keys", "revoke", "bk_aaaaaaaaaa_secret"], "by its id alone"),
         (["tenants", "set", "t", "--model", "x"], "there is no model 'x' (there is m)"),
+        (["tenants", "set", "t", "--tier", "gold"], "there is no class 'gold' (there is flex, default, priority)"),
         (["keys", "list", "--redis", "redis://127.0.0.1:1"], "does not answer"),
         (["keys", "list", "--redis", "127.0.0.1"], "not an address of Redis"),
         (["keys", "list", "--config", "none.yaml"], "There is no configuration file"),

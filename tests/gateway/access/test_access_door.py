@@ -47,9 +47,9 @@ def test_one_key_shuts_the_door_even_where_it_is_revoked_or_expired(rules: Rules
 
 def test_a_good_key_has_its_tenants_rights() -> None:
     snapshot, key = known("chat", tenant="shop")
-    snapshot = msgspec.structs.replace(snapshot, tenants={"shop": Tenant("shop", models=("m",))})
+    snapshot = msgspec.structs.replace(snapshot, tenants={"shop": Tenant("shop", models=("m",), tier="priority")})
     caller = identify(snapshot, key, ANYWHERE, NOW)
-    assert caller == Caller("shop", caller.key_id, frozenset({"chat"}), frozenset({"m"}), None)
+    assert caller == Caller("shop", caller.key_id, frozenset({"chat"}), frozenset({"m"}), None, "priority")
     assert caller.may_use_model("m") and not caller.may_use_model("n")
     assert caller.may_use_profile("anything")
     assert caller.has("chat") and not caller.has("feedback")
@@ -90,5 +90,7 @@ def test_anonymous_callers_are_let_in_where_configured_to_chat_and_give_feedback
 
 
 def test_the_default_tenants_limits_hold_without_a_key_too() -> None:
-    snapshot = Snapshot(tenants={"default": Tenant("default", models=("m",))})
-    assert identify(snapshot, None, HERE, NOW).models == frozenset({"m"})
+    snapshot = Snapshot(tenants={"default": Tenant("default", models=("m",), tier="flex")})
+    caller = identify(snapshot, None, HERE, NOW)
+    assert (caller.models, caller.tier) == (frozenset({"m"}), "flex")
+    assert identify(Snapshot(), None, HERE, NOW).tier == "default"
