@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import NoReturn
 
 import uvicorn
+from fastapi import FastAPI
 
 from gateway.access.start import check_address
 from gateway.api.wire import JsonHttpProtocol
 from gateway.app import create_app
 from gateway.config import Config, load
 from gateway.errors import BestowError
+from gateway.server import Server
+from gateway.telemetry.readiness import Readiness
 from gateway.upstreams import front_tls
 
 
@@ -29,17 +32,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", required=True, type=Path, help="the configuration file (YAML)")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Before and after the server's own time too, a stop that was asked for is no failure.
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
     try:
         config = load(options.config)
         check_address(config)
-        settings = _settings(config, create_app(config))
+        server = _server(config, create_app(config))
     except BestowError as error:
         print(error, file=sys.stderr)
         return 1
-    server = uvicorn.Server(settings)
-    # uvicorn drains, then raises the signal again; a stop that was asked for and went well is no failure.
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGINT, _leave)
     server.run()
     return 0 if server.started else 1
 
@@ -48,11 +50,16 @@ def _leave(_signal: int, _frame: object) -> NoReturn:
     raise SystemExit(0)
 
 
-def _settings(config: Config, app: object) -> uvicorn.Config:
+def _server(config: Config, app: FastAPI) -> Server:
     """Raises ConfigError where the certificate of gateway.tls_cert_file cannot be used."""
     tls = front_tls(config.gateway)
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]
+
+    def stop() -> None:
+        readiness: Readiness = app.state.readiness
+        readiness.stop()
+
+    settings = uvicorn.Config(
+        app,
         host=config.gateway.host,
         port=config.gateway.port,
         loop="uvloop",
@@ -63,8 +70,8 @@ def _settings(config: Config, app: object) -> uvicorn.Config:
         server_header=False,
         ssl_context_factory=(lambda *_: tls) if tls else None,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=int(config.gateway.drain_timeout_s),
     )
+    return Server(settings, stop, delay_s=config.gateway.drain_delay_s, limit_s=config.gateway.drain_timeout_s)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 
 import aiohttp
@@ -16,11 +17,15 @@ from gateway import __version__
 from gateway.access.access import Access
 from gateway.access.door import Rules
 from gateway.access.local import is_loopback
+from gateway.admission.admission import Admission
+from gateway.admission.lag import LoopLag
+from gateway.admission.metrics import AdmissionMetrics
 from gateway.api import admin, chat, embeddings, feedback, health, models, openapi, tokenize
 from gateway.api.completions import routes as completions
 from gateway.api.docs import add_docs
 from gateway.api.http import ClientGone, error_response
 from gateway.api.idempotency import Idempotency
+from gateway.api.last_words import LastWords
 from gateway.api.middleware import RequestContext
 from gateway.api.responses import routes as responses
 from gateway.config import Config
@@ -34,7 +39,9 @@ from gateway.signing import Signer, load_secret
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.readiness import Readiness
 from gateway.upstreams import Upstreams, read_upstreams, warn_of_unverified
-from gateway.workers.client import WorkerClient
+from gateway.workers.discovery import Discovery, entries_of
+from gateway.workers.fleet import Fleet
+from gateway.workers.metrics import PoolMetrics, WorkersCollector
 from gateway.workers.pool import WorkerPool
 from scorers.client import ScorerClient
 
@@ -74,6 +81,8 @@ def create_app(config: Config) -> FastAPI:
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(ClientGone, _on_client_gone)
     app.add_exception_handler(HTTPException, _on_http_error)
+    # Innermost, so that what it says is counted and has the request's id.
+    app.add_middleware(LastWords)
     app.add_middleware(RequestContext, metrics=metrics)
     return app
 
@@ -105,11 +114,28 @@ async def _start(app: FastAPI, config: Config, upstreams: Upstreams, metrics: Me
     log = RecordLog(config.log, config.data_dir, redis, metrics.registry)
     await log.start()
     stack.push_async_callback(log.close, _LOG_CLOSE_S)
-    pools = {
-        name: WorkerPool(name, [WorkerClient(worker, session) for worker in workers])
-        for name, workers in upstreams.workers.items()
-    }
-    for pool in pools.values():
+    pool_metrics = PoolMetrics(metrics.registry)
+    pools = {name: WorkerPool(name, policy, session, pool_metrics) for name, policy in config.policies.items()}
+    metrics.registry.register(WorkersCollector(list(pools.values())))
+    lag = LoopLag(metrics.event_loop_lag.set)
+    await lag.start()
+    stack.push_async_callback(lag.close)
+    admissions = _admissions(config, pools, lag, AdmissionMetrics(metrics.registry))
+    for admission in admissions.values():
+        stack.callback(admission.close)
+    templates = {name: endpoints[0] for name, endpoints in upstreams.workers.items()}
+    fleet = Fleet(redis, config.data_dir, pools, templates, metrics.registry)
+    app.state.fleet = fleet
+    await fleet.start()
+    stack.push_async_callback(fleet.close)
+    for name, pool in pools.items():
+        discovery = Discovery(
+            entries_of(name, config.policies[name], upstreams.workers[name]),
+            partial(fleet.offer, name),
+            on_failure=pool_metrics.lookups_failed.labels(name).inc,
+        )
+        await discovery.start()
+        stack.push_async_callback(discovery.close)
         await pool.start()
         stack.push_async_callback(pool.close)
     scorers = {
@@ -136,10 +162,28 @@ async def _start(app: FastAPI, config: Config, upstreams: Upstreams, metrics: Me
     signer = Signer(secret, config.gateway.feedback_token_ttl_s)
     app.state.signer = signer
     app.state.service = ChatService(
-        config, pools, scorers, ProfileStore(config.profiles), ModelDirectory(config), log, signer, metrics
+        config, pools, admissions, scorers, ProfileStore(config.profiles), ModelDirectory(config), log, signer, metrics
     )
     app.state.readiness = readiness
     app.state.started = int(time.time())
+
+
+def _admissions(
+    config: Config, pools: Mapping[str, WorkerPool], lag: LoopLag, metrics: AdmissionMetrics
+) -> dict[str, Admission]:
+    """One for each pool, which tells it of changes."""
+    found = {}
+    for name, pool in pools.items():
+        found[name] = Admission(
+            name,
+            pool.capacity,
+            lambda: lag.seconds,
+            metrics,
+            max_waiting=config.gateway.max_waiting,
+            max_wait_s=config.gateway.max_wait_s,
+        )
+        pool.on_change = found[name].changed
+    return found
 
 
 async def _on_api_error(_: Request, error: Exception) -> Response:

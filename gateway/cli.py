@@ -141,6 +141,22 @@ def tenants(context: typer.Context) -> None:
     tenants_app(args=context.args, prog_name="bestow tenants")
 
 
+@app.command(context_settings=PASSED_ON)
+def workers(context: typer.Context) -> None:
+    """List, add, drain and remove workers while everything runs (bestow workers --help)."""
+    from gateway.workers.commands import workers_app
+
+    workers_app(args=context.args, prog_name="bestow workers")
+
+
+@app.command(context_settings=PASSED_ON)
+def adapters(context: typer.Context) -> None:
+    """Load and unload LoRA adapters on all workers of a policy (bestow adapters --help)."""
+    from gateway.workers.commands import adapters_app
+
+    adapters_app(args=context.args, prog_name="bestow adapters")
+
+
 @app.command("demo-models", context_settings=PASSED_ON)
 def demo_models(context: typer.Context) -> None:
     """Train the demo's policy, reward model and safety classifier (minutes on two cores)."""

@@ -44,6 +44,18 @@ class GatewayConfig(Section):
         120.0, gt=0, description="Longest a request may take, sampling and scoring included."
     )
     drain_timeout_s: float = Field(20.0, ge=0, description="How long a stopping gateway lets running requests finish.")
+    drain_delay_s: float = Field(
+        2.0,
+        ge=0,
+        description="How long a stopping gateway still takes requests while /readyz says 503, so that load balancers "
+        "turn away first.",
+    )
+    max_waiting: int = Field(
+        1000,
+        ge=0,
+        description="Requests that may wait while the workers are full; beyond it the lowest class gets a 429.",
+    )
+    max_wait_s: float = Field(10.0, gt=0, description="Longest that a request waits for a place; then it gets a 429.")
     idempotency_ttl_s: int = Field(
         3600, ge=1, description="How long an answer is kept for requests that repeat its Idempotency-Key."
     )
@@ -125,6 +137,10 @@ class LogConfig(Section):
 
 class _Worker(Section):
     url: Url = Field(description="Base address of a vLLM server, without /v1.")
+    dns: bool = Field(
+        False,
+        description="The host stands for many servers, one for each address it resolves to (a headless service).",
+    )
 
 
 class WorkerConfig(Upstream, _Worker):
@@ -154,6 +170,7 @@ class EngineConfig(Section):
         pattern=PARSER,
         description="How this model marks its reasoning, for vLLM to read (qwen3, deepseek_r1, ...); empty: none.",
     )
+    lora: bool = Field(False, description="Whether LoRA adapters can be loaded into it while it runs.")
     args: list[str] = Field([], description="More arguments for vLLM's server, as on its command line.")
 
     @model_validator(mode="after")
@@ -166,10 +183,34 @@ class EngineConfig(Section):
         return self
 
 
+class LimitsConfig(Section):
+    """How long a worker may be silent, by phase; the whole is bounded by gateway.request_timeout_s."""
+
+    connect_s: float = Field(2.0, gt=0, description="Seconds to open a connection to a worker.")
+    first_token_s: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds until a worker's first token, its own queue and the reading of the prompt included.",
+    )
+    token_s: float = Field(20.0, gt=0, description="Seconds between two signs of life while a worker samples.")
+
+
 class PolicyConfig(Section):
     model: str = Field(description="Hugging Face id or local folder of the weights; served by vLLM.")
     version: int = Field(1, ge=1, description="The N of name@N in receipts and in the log.")
     workers: list[WorkerConfig] = Field([], description="vLLM servers of this policy; empty: `bestow up` starts one.")
+    max_sequences: int = Field(
+        256, ge=1, description="Samples that one worker runs at once (vLLM's --max-num-seqs); beyond it requests wait."
+    )
+    split_n: int = Field(
+        32, ge=1, description="Most candidates of a request that one worker samples while others have room."
+    )
+    affinity_bound: float = Field(
+        1.25,
+        ge=1,
+        description="How far over the average load a worker may be for the sake of a prefix that it has cached.",
+    )
+    limits: LimitsConfig = Field(LimitsConfig(), description="How long a worker may be silent.")
     engine: EngineConfig = Field(EngineConfig(), description="How `bestow up` starts that vLLM server.")
 
 
@@ -179,6 +220,7 @@ class ProfileConfig(Section):
     strategy: Literal["best_of_n"] = Field("best_of_n", description="How samples and scores name the winner.")
     n: int = Field(8, ge=1, le=128, description="Candidates sampled for a request.")
     max_n: int = Field(16, ge=1, le=128, description="Most candidates a request may ask for.")
+    min_n: int = Field(1, ge=1, le=128, description="Fewest candidates that n shrinks to when the workers are full.")
     temperature: float | None = Field(
         None, ge=0, le=2, description="Sampling temperature when the request names none; empty: the model's own."
     )
@@ -240,6 +282,8 @@ class ProfileConfig(Section):
     def _bounds_agree(self) -> "ProfileConfig":
         if self.n > self.max_n:
             raise ValueError(f"n ({self.n}) is above max_n ({self.max_n})")
+        if self.min_n > self.n:
+            raise ValueError(f"min_n ({self.min_n}) is above n ({self.n})")
         if self.max_tokens > self.max_tokens_limit:
             raise ValueError(f"max_tokens ({self.max_tokens}) is above max_tokens_limit ({self.max_tokens_limit})")
         return self
@@ -248,6 +292,10 @@ class ProfileConfig(Section):
 class ModelConfig(Section):
     policy: Name = Field(description="The policy that samples.")
     profile: Name = Field("default", description="The profile that decides how.")
+    adapter: Name | None = Field(
+        None,
+        description="LoRA adapter of the policy that samples (`bestow adapters load`); empty: the policy itself.",
+    )
 
 
 class Config(Section):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gateway.access.caller import Caller
+from gateway.admission.admission import Admission, Place
 from gateway.api.protocol import ChatRequest
 from gateway.config import Config
 from gateway.control.plan import Plan, make_plan
@@ -91,6 +92,7 @@ class ChatService:
         self,
         config: Config,
         pools: Mapping[str, WorkerPool],
+        admissions: Mapping[str, Admission],
         scorers: Mapping[str, ScorerHandle],
         profiles: ProfileStore,
         models: ModelDirectory,
@@ -101,6 +103,7 @@ class ChatService:
     ) -> None:
         self.config = config
         self.pools = pools
+        self.admissions = admissions
         self.scorers = scorers
         self.profiles = profiles
         self.models = models
@@ -136,6 +139,8 @@ class Exchange:
         self._waiting = WaitClock()
         self._prompt_verdict: Verdict | None = None
         self._guard_s = 0.0
+        self._queue_s = 0.0
+        self._n = plan.n
         self._degraded: str | None = None
         self._ended = False
         settings = plan.profile.settings
@@ -145,7 +150,15 @@ class Exchange:
         self.guard = Guard(safety, thresholds) if safety else None
         body = {**plan.sampling, "cache_salt": service.signer.cache_salt(tenant)}
         self._sampler = PoolSampler(
-            service.pools[plan.policy], body, plan.seed, self._waiting, request.path, plan.streamable
+            service.pools[plan.policy],
+            body,
+            plan.seed,
+            self._waiting,
+            request.path,
+            plan.streamable,
+            self._deadline,
+            plan.adapter,
+            request.body_bytes,
         )
 
     @property
@@ -168,8 +181,9 @@ class Exchange:
         with self._recorded():
             if refusal := await self._admit():
                 return refusal
-            decision = await best_of_n(self._task(), self._sampler, self._judge(), self.progress)
-            return self._decided(decision)
+            with await self._granted() as place:
+                decision = await best_of_n(self._task(place), self._sampler, self._judge(), self.progress)
+            return self._decided(decision, place)
 
     async def live(self) -> AsyncGenerator[Piece | Answer, None]:
         """What may leave, as it comes, and the answer at the end. Raises ApiError, and logs, as `run` does."""
@@ -177,14 +191,14 @@ class Exchange:
             if refusal := await self._admit():
                 yield refusal
                 return
-            safety_stream = self._live_guard()
-            parts = first(self._task(), self._sampler, self._judge(), safety_stream, self.progress)
-            async with aclosing(parts) as items:
-                async for item in items:
-                    if isinstance(item, Part):
-                        yield Piece(0, item.delta, item.logprobs, item.token_ids, item.tokens)
-                    else:
-                        yield self._decided(item)
+            with await self._granted() as place:
+                parts = first(self._task(place), self._sampler, self._judge(), self._live_guard(), self.progress)
+                async with aclosing(parts) as items:
+                    async for item in items:
+                        if isinstance(item, Part):
+                            yield Piece(0, item.delta, item.logprobs, item.token_ids, item.tokens)
+                        else:
+                            yield self._decided(item, place)
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
@@ -218,12 +232,29 @@ class Exchange:
             return self._finish((), (), "prompt", None, None)
         return None
 
-    def _decided(self, decision: Decision) -> Answer:
+    async def _granted(self) -> Place:
+        """Places at the workers, waited for while they are full. Raises RateLimited, Unavailable."""
+        plan = self.plan
+        begun = time.perf_counter()
+        try:
+            with self._waiting:
+                place = await self.service.admissions[plan.policy].admit(
+                    plan.tier, self.tenant, plan.n, plan.least, self._deadline
+                )
+        finally:
+            self._queue_s = time.perf_counter() - begun
+        self._n, self._sampler.place = place.n, place
+        return place
+
+    def _decided(self, decision: Decision, place: Place) -> Answer:
         delivered = tuple(decision.judged[position] for position in decision.order[: self.plan.deliver])
         refused: Refused | None = None if delivered else "candidates"
         degraded = self._degraded or decision.degraded
         if delivered and len(delivered) < self.plan.deliver:
             degraded = degraded or "fewer_safe"
+        unresampled = refused and self._rounds() and not place.resample
+        if place.shrunk or unresampled:
+            degraded = degraded or "load"
         return self._finish(decision.judged, delivered, refused, degraded, decision)
 
     async def _fit_into_context(self) -> None:
@@ -239,7 +270,7 @@ class Exchange:
             return
         try:
             with self._waiting:
-                count = await self._sampler.pool.count_tokens(self.plan.sampling)
+                count = await self._sampler.pool.count_tokens(self.plan.sampling, self.plan.adapter)
         except WorkerError:
             # A server without /tokenize: it will say by itself what does not fit.
             self._sampler.body["max_tokens"] = max_tokens
@@ -273,15 +304,17 @@ class Exchange:
             retry_after=None if verdict.unreadable else 2.0,
         )
 
-    def _task(self) -> Task:
-        settings = self.plan.profile.settings
+    def _task(self, place: Place) -> Task:
         return Task(
-            n=self.plan.n,
-            # The same again at temperature 0 would be the same text.
-            resample=0 if self.plan.strategy == "greedy" else settings.resample,
+            n=place.n,
+            resample=self._rounds() if place.resample else 0,
             deadline=self._deadline,
-            unjudged_passes=settings.unreadable == "pass",
+            unjudged_passes=self.plan.profile.settings.unreadable == "pass",
         )
+
+    def _rounds(self) -> int:
+        """Further waves when none was safe; the same again at temperature 0 would be the same text."""
+        return 0 if self.plan.strategy == "greedy" else self.plan.profile.settings.resample
 
     def _judge(self) -> ScorerJudge:
         return ScorerJudge(
@@ -339,7 +372,7 @@ class Exchange:
     def _usage_details(self, delivered: int) -> dict[str, Any]:
         """The worker counts the completions of all its choices together: that is of use where there was one."""
         details = self._sampler.usage_details
-        if self.plan.n == delivered == 1:
+        if self._n == delivered == 1:
             return details
         return {key: value for key, value in details.items() if key != "completion_tokens_details"}
 
@@ -380,7 +413,8 @@ class Exchange:
             prompt_verdict=self._prompt_verdict,
             chosen=delivered[0] if delivered else None,
             delivered=delivered,
-            n=self.plan.n,
+            n=self._n,
+            asked=self.plan.n if self._n != self.plan.n else None,
             seed=self.plan.seed,
             stream=self.request.stream,
             stream_mode=("first" if self.plan.live else "hold") if self.request.stream else None,
@@ -390,6 +424,7 @@ class Exchange:
             status=status,
             user=self.user,
             tenant=self.tenant,
+            tier=self.plan.tier,
             usage=Usage(
                 prompt_tokens=self._sampler.prompt_tokens,
                 completion_tokens=answer.completion_tokens if answer else 0,
@@ -405,6 +440,7 @@ class Exchange:
         return Timings(
             total_ms=milliseconds(total_s),
             guard_ms=milliseconds(self._guard_s),
+            queue_ms=milliseconds(self._queue_s),
             first_candidate_ms=since(self._loop_started, self.progress.first_candidate_s),
             sampling_ms=since(self._loop_started, self.progress.last_candidate_s) or 0.0,
             scoring_tail_ms=milliseconds(decision.scoring_tail_s) if decision else 0.0,

@@ -7,7 +7,7 @@ Everything the product promises is also tested on real vLLM and real models; the
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, MutableSet, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,16 +26,32 @@ KNOWN_SAMPLING = frozenset(
 EMBEDDING = "[0.50,-1e-3]"
 EMBEDDING_BASE64 = '"AAAAP2oDgbo="'
 
+_POLL_S = 0.005
+_FAILURE = (500, {"message": "Internal server error", "type": "InternalServerError", "param": None, "code": 500})
+
 
 @dataclass
 class FakeWorker:
-    """Speaks vLLM's /v1/models, /tokenize, /detokenize, and streamed /v1/chat/completions and /v1/completions.
+    """Speaks vLLM's /v1/models, /tokenize, /detokenize, and streamed /v1/chat/completions and /v1/completions; /health,
+    /version, /metrics, and loading and unloading of LoRA adapters (`lora`: whether it can).
 
     texts: what candidate i says (cycled); "<prompt>" in one is the text completion's prompt.
     delays_s: when it finishes (cycled). A text of None breaks the connection.
     Live (no stream_interval), it sends a word at a time, `word_s` apart; "<break>" as a word breaks the connection.
     Token id 7 reads "t7"; a worker that embeds makes the same vector of everything. stalls: it never answers that.
     lenient: it takes fields that it does not know, as vLLM does. event: it begins to answer and sends but this.
+
+    Failures, which a test may switch while it runs:
+    error: what sampling is answered with, always. fail_next: so many sampling requests are answered with `failure`;
+    then it is well again.
+    break_after: words of a stream after which its connection breaks. silent_after: words of a stream after which
+    nothing more comes (0: not even a sign that it has begun) until it is None again.
+    hang: it takes connections and answers nothing on any route, as a stopped process; streams stop where they are.
+    kill(): its port is closed and every connection cut, as by kill -9; restart(): it is back, without its adapters.
+
+    What /metrics says: `running` and `running_elsewhere` (others' requests) as one, `waiting`, `kv_usage`, `kv_blocks`
+    of 16 tokens; metrics: the whole page instead. adapters: those loaded, name -> path. broken_adapters: paths at
+    which vLLM finds none.
     """
 
     model: str = "policy"
@@ -48,25 +64,120 @@ class FakeWorker:
     lenient: bool = False
     event: dict[str, Any] | None = None
     error: tuple[int, dict[str, Any]] | None = None
+    fail_next: int = 0
+    failure: tuple[int, dict[str, Any]] = _FAILURE
+    break_after: int | None = None
+    silent_after: int | None = None
+    hang: bool = False
+    version: str = "0.32.0"
+    running_elsewhere: int = 0
+    waiting: int = 0
+    kv_usage: float = 0.0
+    kv_blocks: int = 6250
+    metrics: str | None = None
+    lora: bool = True
+    adapters: MutableMapping[str, str] = field(default_factory=dict)
+    broken_adapters: MutableSet[str] = field(default_factory=set)
     requests: list[dict[str, Any]] = field(default_factory=list)
     surprises: list[str] = field(default_factory=list)
     running: int = 0
     url: str = ""
+    listener: "_Listener | None" = None
 
     def routes(self) -> list[web.RouteDef]:
         embeddings = [web.post("/v1/embeddings", self._embeddings)] if self.embeds else []
+        adapters = [
+            web.post("/v1/load_lora_adapter", self._load_adapter),
+            web.post("/v1/unload_lora_adapter", self._unload_adapter),
+        ]
         return [
+            web.get("/health", self._health),
+            web.get("/version", self._version),
+            web.get("/metrics", self._metrics),
             web.get("/v1/models", self._models),
             web.post("/tokenize", self._tokenize),
             web.post("/detokenize", self._detokenize),
             web.post("/v1/chat/completions", self._chat),
             web.post("/v1/completions", self._chat),
+            *(adapters if self.lora else []),
             *embeddings,
         ]
 
+    async def kill(self) -> None:
+        assert self.listener is not None
+        await self.listener.close()
+
+    async def restart(self) -> None:
+        assert self.listener is not None
+        self.adapters.clear()
+        await self.listener.open()
+
+    async def awake(self) -> None:
+        """Returns once it does not hang."""
+        await _until(lambda: not self.hang)
+
+    def _serves(self, model: Any) -> bool:
+        return model == self.model or model in self.adapters
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.Response()
+
+    async def _version(self, _: web.Request) -> web.Response:
+        return web.json_response({"version": self.version})
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        page = _METRICS.format(
+            model=self.model,
+            running=float(self.running + self.running_elsewhere),
+            waiting=float(self.waiting),
+            kv_usage=float(self.kv_usage),
+            kv_blocks=self.kv_blocks,
+        )
+        return web.Response(text=page if self.metrics is None else self.metrics, content_type="text/plain")
+
     async def _models(self, _: web.Request) -> web.Response:
-        model = {"id": self.model, "object": "model", "max_model_len": self.max_model_len}
-        return web.json_response({"object": "list", "data": [model]})
+        card = {"object": "model", "created": 5, "owned_by": "vllm", "permission": []}
+        base = {"root": "/models/somewhere", "parent": None, "max_model_len": self.max_model_len}
+        adapters = [
+            {"id": name, **card, "root": path, "parent": self.model, "max_model_len": None}
+            for name, path in self.adapters.items()
+        ]
+        return web.json_response({"object": "list", "data": [{"id": self.model, **card, **base}, *adapters]})
+
+    async def _load_adapter(self, request: web.Request) -> web.Response:
+        body = await request.json(loads=_strict)
+        self._expect(body, {"lora_name", "lora_path", "load_inplace"})
+        name, path = body["lora_name"], body["lora_path"]
+        if not name or not path:
+            return _refusal(400, "InvalidUserInput", "Both 'lora_name' and 'lora_path' must be provided.")
+        if name == self.model:
+            conflict = f"The lora adapter '{name}' conflicts with a served base model."
+            return _refusal(400, "InvalidUserInput", conflict)
+        if name in self.adapters and not body.get("load_inplace"):
+            already = (
+                f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in place, set "
+                "'load_inplace' to True."
+            )
+            return _refusal(400, "InvalidUserInput", already)
+        if path in self.broken_adapters:
+            return _refusal(404, "NotFoundError", f"Loading lora {name} failed: No adapter found for <path>")
+        self.adapters[name] = path
+        return web.Response(body=f"Success: LoRA adapter '{name}' added successfully.".encode())
+
+    async def _unload_adapter(self, request: web.Request) -> web.Response:
+        body = await request.json(loads=_strict)
+        self._expect(body, {"lora_name"})
+        name = body["lora_name"]
+        if not name:
+            return _refusal(400, "InvalidUserInput", "'lora_name' needs to be provided to unload a LoRA adapter.")
+        if name not in self.adapters:
+            return _refusal(404, "NotFoundError", f"The lora adapter '{name}' cannot be found.")
+        del self.adapters[name]
+        return web.Response(body=f"Success: LoRA adapter '{name}' removed successfully.".encode())
+
+    def _expect(self, body: dict[str, Any], known: set[str]) -> None:
+        if unknown := set(body) - known:
+            self.surprises.append(f"{sorted(unknown)}")
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         body = await request.json(loads=_strict)
@@ -101,7 +212,7 @@ class FakeWorker:
 
     def _known(self, body: dict[str, Any], known: set[str], said: dict[str, Any]) -> web.Response:
         unknown = set() if self.lenient else set(body) - known
-        if unknown or body.get("model", self.model) != self.model:
+        if unknown or not self._serves(body.get("model", self.model)):
             self.surprises.append(f"{sorted(unknown)} {body.get('model')}")
             return web.json_response({"error": {"message": f"the fake does not know {unknown}"}}, status=500)
         return web.json_response(said)
@@ -111,11 +222,12 @@ class FakeWorker:
         self.requests.append(body)
         unknown = set() if self.lenient else set(body) - KNOWN_SAMPLING
         misplaced = not self.lenient and ("prompt" in body) != (request.path == "/v1/completions")
-        if unknown or misplaced or body["model"] != self.model or not body["stream"]:
+        if unknown or misplaced or not self._serves(body["model"]) or not body["stream"]:
             self.surprises.append(f"chat: {sorted(unknown)} {body.get('model')}")
             return web.json_response({"error": {"message": f"the fake does not know {unknown}"}}, status=500)
-        if self.error:
-            status, error = self.error
+        if self.error or self.fail_next:
+            status, error = self.error or self.failure
+            self.fail_next = max(0, self.fail_next - 1)
             return web.json_response({"error": error}, status=status)
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
@@ -141,20 +253,33 @@ class FakeWorker:
                 _break(response)
                 return
             text = text.replace("<prompt>", str(body.get("prompt")))
-            ids = list(range(len(text.split())))
+            if not await self._goes_on(response, tokens):
+                return
+            await response.write(
+                _event({"choices": [_either_form(_choice(i, {"role": "assistant", "content": ""}), body)]})
+            )
+            words, begun = text.split(), 0
+            ids = list(range(len(words)))
+            if (limit := self._limit()) is not None and limit - tokens < len(words):
+                begun = limit - tokens
+                part = _choice(i, {"content": " ".join([*words[:begun], ""])}, ids[:begun])
+                await response.write(_event({"choices": [_either_form(part, body)]}))
+                if not await self._goes_on(response, limit):
+                    return
+                text = " ".join(words[begun:])
             tokens += len(ids)
-            for delta, finish in (({"role": "assistant", "content": ""}, None), ({"content": text}, "stop")):
-                choice = {"index": i, "delta": delta, "logprobs": None, "finish_reason": finish}
-                if finish:
-                    choice["token_ids"] = ids
-                await response.write(_event({"choices": [_either_form(choice, body)]}))
-        await _end(response, tokens)
+            last = _choice(i, {"content": text}, ids[begun:], "stop")
+            await response.write(_event({"choices": [_either_form(last, body)]}))
+        if await self._goes_on(response, tokens):
+            await _end(response, tokens)
 
     async def _live(self, response: web.StreamResponse, body: dict[str, Any]) -> None:
         if body["n"] != 1:
             self.surprises.append(f"live with n={body['n']}")
         words = str(self.texts[0]).replace("<prompt>", str(body.get("prompt"))).split(" ")
-        opening = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+        opening = _choice(0, {"role": "assistant", "content": ""})
+        if not await self._goes_on(response, 0):
+            return
         if "prompt" not in body:
             await response.write(_event({"choices": [opening], "prompt_token_ids": list(range(7))}))
         for number, word in enumerate(words):
@@ -162,13 +287,76 @@ class FakeWorker:
             if word == "<break>":
                 _break(response)
                 return
+            if not await self._goes_on(response, number):
+                return
             last = number == len(words) - 1
-            delta = {"content": word if last else word + " "}
-            choice = {"index": 0, "delta": delta, "finish_reason": "stop" if last else None, "token_ids": [number]}
+            choice = _choice(0, {"content": word if last else word + " "}, [number], "stop" if last else None)
             if "prompt" in body and number == 0:
                 choice["prompt_token_ids"] = list(range(7))
             await response.write(_event({"choices": [_either_form(choice, body)]}))
-        await _end(response, len(words))
+        if await self._goes_on(response, len(words)):
+            await _end(response, len(words))
+
+    def _limit(self) -> int | None:
+        limits = [limit for limit in (self.break_after, self.silent_after) if limit is not None]
+        return min(limits, default=None)
+
+    async def _goes_on(self, response: web.StreamResponse, words: int) -> bool:
+        """Whether a stream that has sent so many words goes on; returns when it is neither hung nor silent."""
+        await _until(lambda: not self.hang and (self.silent_after is None or words < self.silent_after))
+        if self.break_after is not None and words >= self.break_after:
+            _break(response)
+            return False
+        return True
+
+
+# Beside what the gateway reads: names that begin alike, and a histogram, as vLLM has many.
+_METRICS = """\
+# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{{engine="0",model_name="{model}"}} {running}
+# HELP vllm:num_requests_waiting Number of requests waiting to be processed.
+# TYPE vllm:num_requests_waiting gauge
+vllm:num_requests_waiting{{engine="0",model_name="{model}"}} {waiting}
+# HELP vllm:num_requests_waiting_by_reason Number of waiting requests by reason.
+# TYPE vllm:num_requests_waiting_by_reason gauge
+vllm:num_requests_waiting_by_reason{{engine="0",model_name="{model}",reason="capacity"}} {waiting}
+vllm:num_requests_waiting_by_reason{{engine="0",model_name="{model}",reason="deferred"}} 0.0
+# HELP vllm:kv_cache_usage_perc KV-cache usage. 1 means 100 percent usage.
+# TYPE vllm:kv_cache_usage_perc gauge
+vllm:kv_cache_usage_perc{{engine="0",model_name="{model}"}} {kv_usage}
+# HELP vllm:time_to_first_token_seconds Histogram of time to first token in seconds.
+# TYPE vllm:time_to_first_token_seconds histogram
+vllm:time_to_first_token_seconds_bucket{{engine="0",le="0.001",model_name="{model}"}} 0.0
+vllm:time_to_first_token_seconds_bucket{{engine="0",le="+Inf",model_name="{model}"}} 2.0
+vllm:time_to_first_token_seconds_count{{engine="0",model_name="{model}"}} 2.0
+vllm:time_to_first_token_seconds_sum{{engine="0",model_name="{model}"}} 1.5
+# HELP vllm:cache_config_info Information of the LLMEngine CacheConfig
+# TYPE vllm:cache_config_info gauge
+vllm:cache_config_info{{block_size="16",cache_dtype="auto",engine="0",num_gpu_blocks="{kv_blocks}"}} 1.0
+"""
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    """Looks often: tests switch plain attributes, whose changes nobody announces."""
+    while True:
+        if holds():
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+def _choice(
+    index: int, delta: dict[str, Any], token_ids: list[int] | None = None, finish: str | None = None
+) -> dict[str, Any]:
+    choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+    return choice if token_ids is None else {**choice, "token_ids": token_ids}
+
+
+def _refusal(status: int, kind: str, message: str) -> web.Response:
+    """An error in vLLM's words."""
+    return web.json_response(
+        {"error": {"message": message, "type": kind, "param": None, "code": status}}, status=status
+    )
 
 
 def _either_form(choice: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
@@ -258,6 +446,28 @@ class FakeScorers:
         return {"error": "no reward for this text"} if value is None else {"value": value}
 
 
+@dataclass
+class _Listener:
+    """A fake's port: it stays the same when it is closed and opened again."""
+
+    runner: web.AppRunner
+    tls: ssl.SSLContext | None
+    port: int = 0
+    site: web.TCPSite | None = None
+
+    async def open(self) -> None:
+        self.site = web.TCPSite(self.runner, "127.0.0.1", self.port, ssl_context=self.tls)
+        await self.site.start()
+        self.port = self.runner.addresses[0][1]
+
+    async def close(self) -> None:
+        assert self.site is not None and self.runner.server is not None
+        await self.site.stop()
+        for connection in self.runner.server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+
+
 @asynccontextmanager
 async def serve(
     fake: FakeWorker | FakeScorers, *, tls: ssl.SSLContext | None = None, key: str | None = None
@@ -269,18 +479,21 @@ async def serve(
 
     @web.middleware
     async def guarded(request: web.Request, handler: Any) -> Any:
+        if isinstance(fake, FakeWorker):
+            await fake.awake()
         if key and request.path.startswith("/v1") and request.headers.get("authorization") != f"Bearer {key}":
             return web.json_response({"error": "Unauthorized"}, status=401)
         return await handler(request)
 
     app = web.Application(middlewares=[guarded], client_max_size=2**26)
     app.add_routes(fake.routes())
-    runner = web.AppRunner(app, handler_cancellation=True)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
-    await site.start()
-    assert runner.addresses
-    fake.url = f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
+    listener = _Listener(runner, tls)
+    await listener.open()
+    if isinstance(fake, FakeWorker):
+        fake.listener = listener
+    fake.url = f"{'https' if tls else 'http'}://127.0.0.1:{listener.port}"
     try:
         yield fake
     finally:

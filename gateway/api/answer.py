@@ -48,9 +48,15 @@ def completion(answer: Answer, request: ChatRequest) -> dict[str, Any]:
         "model": answer.plan.model,
         "choices": choices,
         "usage": usage(answer),
+        **tier_said(answer.plan, request),
         **extras_of(answer.extras, request),
         "guidance": guidance(answer),
     }
+
+
+def tier_said(plan: Plan, request: ChatRequest) -> dict[str, Any]:
+    """The class that the request got: OpenAI says it where the request asked for one."""
+    return {} if request.service_tier is None else {"service_tier": plan.tier}
 
 
 def extras_of(extras: dict[str, Any], request: ChatRequest) -> dict[str, Any]:

@@ -4,7 +4,16 @@ from typing import Any
 
 import msgspec
 
-from gateway.api.answer import REFUSED_FINISH, extras_of, finish_of, guidance, logprobs_of, usage, usage_of
+from gateway.api.answer import (
+    REFUSED_FINISH,
+    extras_of,
+    finish_of,
+    guidance,
+    logprobs_of,
+    tier_said,
+    usage,
+    usage_of,
+)
 from gateway.api.protocol import ChatRequest
 from gateway.errors import ApiError
 from gateway.serving import Answer, Exchange, Piece
@@ -79,6 +88,7 @@ class ChatWriter:
             "created": int(self._exchange.created),
             "model": self._request.model,
             "choices": [] if choice is None else [choice],
+            **tier_said(self._exchange.plan, self._request),
         }
         if self._request.continuous_usage and choice is not None:
             body["usage"] = usage_of(self._exchange.prompt_tokens, self._sent[choice["index"]])

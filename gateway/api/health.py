@@ -20,12 +20,12 @@ async def healthz() -> Response:
     return json_response({"status": "ok"})
 
 
-@router.get("/readyz", summary="200 when every model can be answered; else 503 with what is missing")
+@router.get("/readyz", summary="200 when every model can be answered; else 503 with what is missing, or stopping")
 async def readyz(request: Request) -> Response:
     readiness: Readiness = request.app.state.readiness
     access: Access = request.app.state.access
     report = readiness.report() | {"access": access.health()}
-    if not access.ready:
+    if report["status"] == "ready" and not access.ready:
         report["status"] = "not_ready"
     return json_response(report, 200 if report["status"] == "ready" else 503)
 

@@ -23,6 +23,8 @@ from gateway.errors import (
     Unavailable,
     WorkerError,
 )
+from gateway.workers.adapters import AdapterNotLoaded
+from gateway.workers.fleet_state import MAX_REASON
 
 Errors = tuple[type[ApiError], ...]
 Query = dict[str, dict[str, Any]]
@@ -71,6 +73,7 @@ _PAGE: Query = {
     "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc", "description": "Oldest or newest first."},
     "after": {"type": "string", "description": "The id of the item before the first of this page."},
 }
+_REASON: Query = {"reason": {"type": "string", "maxLength": MAX_REASON, "description": "Why, for the log."}}
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/v1/chat/completions"): Operation(
@@ -129,6 +132,20 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/admin/v1/tenants"): Operation("admin", shapes.TenantList, CALLED),
     ("PUT", "/admin/v1/tenants/{name}"): Operation("admin", shapes.TenantObject, SENT),
     ("DELETE", "/admin/v1/tenants/{name}"): Operation("admin", shapes.DeletedTenant, (*CALLED, BadRequest, NotFound)),
+    ("GET", "/admin/v1/workers"): Operation("admin", shapes.WorkerList, CALLED),
+    ("POST", "/admin/v1/workers"): Operation("admin", shapes.WorkerObject, (*SENT, Conflict), status=201),
+    ("POST", "/admin/v1/workers/{worker_id}/drain"): Operation("admin", shapes.WorkerObject, (*SENT, NotFound)),
+    ("POST", "/admin/v1/workers/{worker_id}/undrain"): Operation("admin", shapes.WorkerObject, (*SENT, NotFound)),
+    ("DELETE", "/admin/v1/workers/{worker_id}"): Operation(
+        "admin", shapes.RemovedWorker, (*CALLED, BadRequest, NotFound), query=_REASON
+    ),
+    ("GET", "/admin/v1/adapters"): Operation("admin", shapes.AdapterList, CALLED),
+    ("POST", "/admin/v1/adapters"): Operation(
+        "admin", shapes.AdapterObject, (*SENT, Conflict, AdapterNotLoaded), status=201
+    ),
+    ("DELETE", "/admin/v1/adapters/{policy}/{name}"): Operation(
+        "admin", shapes.DeletedAdapter, (*CALLED, BadRequest, NotFound), query=_REASON
+    ),
     ("GET", "/healthz"): Operation("health", shapes.Health, open=True),
     ("GET", "/readyz"): Operation(
         "health", shapes.Readiness, open=True, also=((503, shapes.Readiness, "Something is missing; this says what."),)

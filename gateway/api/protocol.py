@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from gateway.admission.tiers import ServiceTier
 from gateway.api.passed import check_passed
 from gateway.errors import BadRequest
 
@@ -24,7 +25,7 @@ MAX_DEPTH = 100
 OWNED = frozenset(
     {
         "guidance", "model", "n", "stream", "stream_options", "stream_interval", "cache_salt", "priority", "request_id",
-        "session_id", "return_token_ids", "user", "safety_identifier", "store",
+        "session_id", "return_token_ids", "user", "safety_identifier", "store", "service_tier",
     }
 )  # fmt: skip
 
@@ -114,6 +115,13 @@ class ChatBody(msgspec.Struct, frozen=True):
     max_tokens: Annotated[int | None, says("Its older name.", minimum=1)] = None
     n: Annotated[int | None, says("How many choices come back: the n best, best first.", minimum=1)] = None
     seed: Annotated[int | None, says("As `guidance.seed`.")] = None
+    service_tier: Annotated[
+        ServiceTier | None,
+        says(
+            "The class of the request: while the workers are full, `priority` goes first and `flex` is turned away "
+            "first. The answer says which one it got: at most what the tenant may have."
+        ),
+    ] = None
     stream: Annotated[bool | None, says("Answer with an event stream.")] = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[
@@ -131,6 +139,7 @@ class ChatRequest:
 
     passed_on: all fields that go to the worker, messages (or prompt) included. messages: the conversation as a scorer
     reads it. max_tokens: the output limit under either name. user: OpenAI's safety_identifier, else user.
+    service_tier: the class that was asked for; None: the request does not say.
     path: the worker's endpoint; endpoint: ours, as it is logged.
     """
 
@@ -149,6 +158,7 @@ class ChatRequest:
     return_token_ids: bool
     guidance: GuidanceRequest
     body_bytes: int
+    service_tier: ServiceTier | None = None
     path: str = "/v1/chat/completions"
     endpoint: str = "chat"
 
@@ -218,6 +228,7 @@ def chat_request(body: dict[str, Any], body_bytes: int) -> ChatRequest:
         return_token_ids=body.get("return_token_ids") is True,
         guidance=fields.guidance or GuidanceRequest(),
         body_bytes=body_bytes,
+        service_tier=fields.service_tier,
     )
 
 

@@ -9,8 +9,10 @@ from msgspec import UNSET, UnsetType
 
 from gateway.access.caller import Scope
 from gateway.access.keys import KeyStatus
+from gateway.admission.tiers import Tier
 from gateway.api.protocol import says
 from gateway.log.records import FeedbackKind
+from gateway.workers.worker import Source, State
 
 
 class Strict(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -277,7 +279,7 @@ class Health(Strict):
 class Readiness(Open):
     """Whether every model can be answered, and the state of each part."""
 
-    status: Literal["ready", "not_ready"]
+    status: Literal["ready", "not_ready", "stopping"]
     policies: dict[str, str]
     scorers: dict[str, str]
     log: dict[str, Any]
@@ -321,6 +323,7 @@ class TenantObject(Strict):
     name: str
     models: list[str] | None
     profiles: list[str] | None
+    tier: Annotated[Tier, says("The highest `service_tier` that its requests get.")]
 
 
 class DeletedTenant(TenantObject):
@@ -334,3 +337,94 @@ class TenantList(Strict):
 
     object: Literal["list"]
     data: list[TenantObject]
+
+
+class ChangeNote(Strict):
+    """Who changed something, when (seconds since 1970), and why."""
+
+    by: str
+    at: int
+    reason: str | None
+
+
+class WorkerLoadObject(Strict):
+    """How busy a worker is."""
+
+    sequences: Annotated[int, says("Samples of this gateway that it runs or has waiting.")]
+    tokens: Annotated[int, says("What those still have to read and sample, by estimate.")]
+    running: Annotated[float | None, says("Sequences that it samples, everybody's; null: its metrics do not say.")]
+    waiting: Annotated[float | None, says("Sequences that wait in it.")]
+    kv_usage: Annotated[float | None, says("Share of its KV cache in use, 0 to 1.")]
+
+
+class WorkerObject(Strict):
+    """A worker as this gateway sees it."""
+
+    object: Literal["worker"]
+    id: str
+    policy: str
+    url: str
+    source: Annotated[Source, says("What names it: the configuration, DNS, or an operator.")]
+    state: Annotated[State, says("`draining`: it finishes what it has and gets nothing new.")]
+    reason: Annotated[str | None, says("Why it is not up.")]
+    changed: Annotated[ChangeNote | None, says("Who drained it, or else added it.")]
+    version: Annotated[str | None, says("vLLM's; null: not known yet.")]
+    adapters: Annotated[list[str], says("LoRA adapters that it has.")]
+    max_model_len: Annotated[int | None, says("Its context length, in tokens.")]
+    breaker: Annotated[
+        Literal["closed", "open", "half_open"],
+        says("`open`: too much failed on it, it gets nothing for a while; `half_open`: it is being tried."),
+    ]
+    load: WorkerLoadObject
+
+
+class RemovedWorker(WorkerObject, kw_only=True):
+    """A worker that goes once it has finished what it has."""
+
+    deleted: Literal[True]
+
+
+class AbsentWorker(Strict):
+    """A worker that the configuration or DNS names and an operator has removed."""
+
+    policy: str
+    url: str
+    removed: ChangeNote
+
+
+class WorkerList(Strict):
+    """The workers of all policies."""
+
+    object: Literal["list"]
+    data: list[WorkerObject]
+    removed: Annotated[list[AbsentWorker], says("They come back when they are added.")]
+
+
+class AdapterObject(Strict):
+    """A LoRA adapter that all workers of a policy have, or get before they take requests."""
+
+    object: Literal["adapter"]
+    policy: str
+    name: str
+    path: str
+    created: int
+    created_by: str
+    reason: str | None
+    loaded_on: Annotated[list[str], says("The workers that have it, by id.")]
+    missing_on: Annotated[list[str], says("Those that get it before they take requests.")]
+
+
+class AdapterList(Strict):
+    """The adapters of all policies."""
+
+    object: Literal["list"]
+    data: list[AdapterObject]
+
+
+class DeletedAdapter(Strict):
+    """An adapter that no worker has any more."""
+
+    object: Literal["adapter"]
+    policy: str
+    name: str
+    deleted: Literal[True]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.access.caller import Caller
+from gateway.admission.tiers import Tier, tier_of
 from gateway.api.protocol import UNJUDGEABLE, ChatRequest
 from gateway.config import ProfileConfig
 from gateway.control.profiles import ModelDirectory, Profile, ProfileStore
@@ -17,7 +18,9 @@ from gateway.errors import BadRequest, Forbidden
 class Plan:
     """How one request will be answered.
 
-    model: the public name. n: candidates sampled in a wave. deliver: choices the client gets, best first.
+    model: the public name. adapter: the policy's LoRA adapter that samples, or the policy itself.
+    n: candidates sampled in a wave; least: how few that may become while the workers are full.
+    deliver: choices the client gets, best first. tier: the class of the request.
     live: stream one sample as it comes.
     seed: candidate i gets seed + i. budget_s: seconds until the best so far is delivered.
     max_tokens: output limit of each candidate; max_tokens_given: the client asked for it.
@@ -27,10 +30,13 @@ class Plan:
     model: str
     policy: str
     policy_version: str
+    adapter: str | None
     profile: Profile
     strategy: str
     n: int
+    least: int
     deliver: int
+    tier: Tier
     live: bool
     seed: int | None
     budget_s: float
@@ -83,11 +89,14 @@ def make_plan(
     return Plan(
         model=request.model,
         policy=model.policy,
-        policy_version=f"{model.policy}@{policy_versions[model.policy]}",
+        policy_version=f"{model.policy}@{policy_versions[model.policy]}{f'+{model.adapter}' if model.adapter else ''}",
+        adapter=model.adapter,
         profile=profile,
         strategy="greedy" if greedy else settings.strategy,
         n=n,
+        least=max(min(settings.min_n, n), request.n),
         deliver=request.n,
+        tier=tier_of(request.service_tier, caller.tier),
         live=live,
         seed=wishes.seed if wishes.seed is not None else request.seed,
         budget_s=_budget_s(request, settings, request_timeout_s),

@@ -1,4 +1,4 @@
-"""The sampler of one request: turns a worker's choices into candidates, and adds up what was spent."""
+"""The sampler of one request: turns the workers' choices into candidates, and adds up what was spent."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -6,9 +6,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.admission.admission import Place
 from gateway.decoding.candidate import Candidate
 from gateway.telemetry.waiting import WaitClock
 from gateway.workers.client import CHAT_PATH
+from gateway.workers.fan_out import Order
 from gateway.workers.pool import WorkerPool
 from gateway.workers.stream import Choice, Item, Part, SampleEnd, SampleStart
 
@@ -18,6 +20,8 @@ class PoolSampler:
     """Samples from a pool. Candidate i of all waves has the seed `seed + i` (vLLM's own rule within a request).
 
     path: the worker's endpoint. streamable: False where vLLM does not stream what was asked for.
+    deadline: on the event loop's clock; adapter, prompt_bytes: see `workers.fan_out.Order`.
+    place: what admission has granted; told of each candidate that is done, so that others can begin.
     prompt_tokens: of the prompt, once. sampled_tokens: of everything that came back, unfinished candidates included.
     usage_details, extras: as the worker gave them, see SampleEnd.
     """
@@ -28,6 +32,10 @@ class PoolSampler:
     waiting: WaitClock
     path: str = CHAT_PATH
     streamable: bool = True
+    deadline: float = float("inf")
+    adapter: str | None = None
+    prompt_bytes: int = 0
+    place: Place | None = None
     prompt_tokens: int = 0
     sampled_tokens: int = 0
     usage_details: dict[str, Any] = field(default_factory=dict)
@@ -50,11 +58,14 @@ class PoolSampler:
     async def _items(self, n: int, wave: int, *, live: bool) -> AsyncGenerator[Part | Candidate, None]:
         first = self._sampled
         self._sampled += n
+        if wave and self.place:
+            self.place.again(n)
         body = dict(self.body)
         if self.seed is not None:
             body["seed"] = self.seed + first
         spent_before = self.sampled_tokens
-        choices = self.pool.sample(body, n, path=self.path, live=live, streamable=self.streamable)
+        order = Order(body, n, self.path, live, self.streamable, self.deadline, self.prompt_bytes, self.adapter)
+        choices = self.pool.sample(order)
         with self.waiting:
             async with aclosing(choices) as items:
                 async for item in items:
@@ -75,6 +86,8 @@ class PoolSampler:
         return None
 
     def _candidate(self, choice: Choice, index: int, wave: int) -> Candidate:
+        if self.place:
+            self.place.finished()
         return Candidate(
             index=index,
             wave=wave,

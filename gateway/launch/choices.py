@@ -65,7 +65,7 @@ def base_config(choices: Choices) -> Config:
 
 def overridden(config: Config, choices: Choices) -> Config:
     """The options that change single keys, checked as the file would be."""
-    data = config.model_dump(mode="json", exclude_defaults=True)
+    data = config.model_dump(mode="json", exclude_unset=True)
     gateway = data.setdefault("gateway", {})
     if choices.host is not None:
         gateway["host"] = choices.host

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.config import Config, PolicyConfig, WorkerConfig
+from gateway.config import Config, GatewayConfig, PolicyConfig, WorkerConfig
 from gateway.errors import StartError
 from gateway.launch.addresses import check_own_servers, gateway_endpoint, scorer_server_url
 from gateway.launch.machine import Machine
@@ -168,7 +168,7 @@ def filled_in(config: Config, data_dir: Path) -> Config:
     return config.model_copy(
         update={
             "data_dir": data_dir,
-            "gateway": _rooted(config.gateway),
+            "gateway": _without_delay(_rooted(config.gateway)),
             "scorer_server": server,
             "redis": _rooted(config.redis).model_copy(update={"url": redis_url}),
             "policies": {name: policy(one) for name, one in config.policies.items()},
@@ -181,6 +181,13 @@ def _rooted(section: AnySection) -> AnySection:
     """The section with its paths made absolute: the file that is written from it is read in other folders too."""
     paths = {key: value.expanduser().absolute() for key, value in section if isinstance(value, Path)}
     return section.model_copy(update=paths)
+
+
+def _without_delay(gateway: GatewayConfig) -> GatewayConfig:
+    """No load balancer is in front of it: giving one time to turn away would only make stopping slower."""
+    if "drain_delay_s" in gateway.model_fields_set:
+        return gateway
+    return gateway.model_copy(update={"drain_delay_s": 0.0})
 
 
 def http_ready(endpoint: Endpoint, path: str) -> HttpReady:
@@ -246,6 +253,9 @@ def worker_part(name: str, policy: PolicyConfig, machine: Machine, *, shared: bo
     local = local_folder(policy.model) is not None
     if local:
         env["HF_HUB_OFFLINE"] = "1"
+    if engine.lora:
+        command += ["--enable-lora"]
+        env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     return Part(
         name=f"vllm-{name}",
         title=f"policy worker (vLLM, {name})",
@@ -294,7 +304,7 @@ def gateway_part(config: Config, data_dir: Path, after: tuple[str, ...]) -> Part
         env={},
         doing="starting; it is ready when the workers and scorers are",
         # Its own drain, then writing the journal out.
-        grace_s=config.gateway.drain_timeout_s + 10,
+        grace_s=config.gateway.drain_delay_s + config.gateway.drain_timeout_s + 10,
         stop_order=0,
         after=after,
     )

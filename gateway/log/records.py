@@ -70,10 +70,14 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Timings(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Milliseconds. `overhead_ms` is the wall time less the time spent waiting on workers and scorers."""
+    """Milliseconds. `overhead_ms` is the wall time less the time spent waiting on workers and scorers.
+
+    queue_ms: waiting for a place, while the workers were full.
+    """
 
     total_ms: float = 0.0
     guard_ms: float = 0.0
+    queue_ms: float = 0.0
     first_candidate_ms: float | None = None
     sampling_ms: float = 0.0
     scoring_tail_ms: float = 0.0
@@ -83,7 +87,8 @@ class Timings(msgspec.Struct, frozen=True, omit_defaults=True):
 class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
     """One request as logged. `created` is in seconds since 1970; `chosen` indexes `candidates`.
 
-    endpoint: chat, completions or responses. stream_mode: how a stream was served.
+    endpoint: chat, completions or responses. stream_mode: how a stream was served. tier: the class that it got.
+    n: candidates sampled in a wave. asked: what that would have been, where the load left less of it.
     """
 
     id: str
@@ -102,6 +107,7 @@ class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
     chosen: int | None = None
     delivered: list[int] = []
     n: int = 0
+    asked: int | None = None
     seed: int | None = None
     stream: bool = False
     stream_mode: str | None = None
@@ -111,6 +117,7 @@ class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int = 200
     user: str | None = None
     tenant: str = "default"
+    tier: str = "default"
     usage: Usage = Usage()
     timings: Timings = Timings()
 

@@ -87,5 +87,7 @@ class Metrics:
         )
         self.workers_up = Gauge("bestow_workers_up", "Workers that answer.", ["policy"], registry=registry)
         self.event_loop_lag = Gauge(
-            "bestow_event_loop_lag_seconds", "How late the event loop ran a timer, last time.", registry=registry
+            "bestow_event_loop_lag_seconds",
+            "How late the event loop runs timers, the mean of about a second.",
+            registry=registry,
         )

@@ -12,7 +12,7 @@ from gateway.workers.pool import WorkerPool
 
 
 class Readiness:
-    """Watches the scorers and the event loop; the pools watch their workers themselves.
+    """Watches the scorers; the pools watch their workers themselves.
 
     Redis is reported and not required: without it the log waits in the journal and answers go on.
     """
@@ -32,6 +32,7 @@ class Readiness:
         self._metrics = metrics
         self._interval_s = interval_s
         self._scorer_ready = dict.fromkeys(scorers, False)
+        self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -41,14 +42,18 @@ class Readiness:
     async def close(self) -> None:
         await end(self._task)
 
+    def stop(self) -> None:
+        """The process is about to end: load balancers must turn away, though it still answers."""
+        self._stopping = True
+
     def report(self) -> dict[str, Any]:
-        """status: ready or not_ready; and each part's state."""
+        """status: ready, not_ready or stopping; and each part's state."""
         workers = {name: "ready" if pool.ready else "no worker is up" for name, pool in self._pools.items()}
         scorers = {name: "ready" if ready else "does not answer" for name, ready in self._scorer_ready.items()}
         ready = all(state == "ready" for state in (*workers.values(), *scorers.values()))
         log = self._log.health()
         return {
-            "status": "ready" if ready else "not_ready",
+            "status": "stopping" if self._stopping else "ready" if ready else "not_ready",
             "policies": workers,
             "scorers": scorers,
             "log": {
@@ -61,11 +66,8 @@ class Readiness:
         }
 
     async def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + self._interval_s
             await asyncio.sleep(self._interval_s)
-            self._metrics.event_loop_lag.set(max(0.0, loop.time() - due))
             await self._look()
 
     async def _look(self) -> None:
@@ -73,4 +75,4 @@ class Readiness:
         found = await asyncio.gather(*(self._scorers[name].ready() for name in names))
         self._scorer_ready = dict(zip(names, found, strict=True))
         for name, pool in self._pools.items():
-            self._metrics.workers_up.labels(name).set(sum(worker.up for worker in pool.workers))
+            self._metrics.workers_up.labels(name).set(sum(worker.takes_new for worker in pool.workers))

@@ -1,8 +1,9 @@
-"""One vLLM worker over HTTP: health, what it serves, token counts, and sampling."""
+"""One vLLM worker over HTTP: health, what it serves, token counts, adapters, and sampling."""
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import aiohttp
 import msgspec
 
 from gateway.errors import ApiError, BadRequest, ContextTooLong, RateLimited, Unavailable, WorkerError
-from gateway.workers.stream import ChoiceAssembler, Item, read_events
+from gateway.workers.stream import ChoiceAssembler, Item, WorkerLost, read_events
 from scorers.endpoint import Endpoint
 from scorers.tls import tls_problem
 
@@ -36,13 +37,20 @@ _WHOLE_CHOICES = 16
 
 
 class WorkerUnreachable(Unavailable):
-    """No connection, or it broke before the worker said anything: another worker may be tried."""
+    """No connection, or it broke before the worker said anything. refused: nothing listens there."""
 
     reason: str | None = None
+    refused = False
 
 
 class WorkerRefused(WorkerError):
     """It does not take our key: an operator's mistake."""
+
+
+class WorkerFailed(WorkerError):
+    """It answered with an error of its own. said: in its words, for operators alone."""
+
+    said = ""
 
 
 class NotServed(WorkerError):
@@ -60,6 +68,7 @@ def _unreachable(error: Exception) -> WorkerUnreachable:
     unreachable = WorkerUnreachable("no worker of this model can be reached", retry_after=2.0)
     problem = tls_problem(error)
     unreachable.reason = f"TLS fails: {problem}" if problem else f"{type(error).__name__}: {error}".rstrip(": ")
+    unreachable.refused = isinstance(error, aiohttp.ClientConnectorError) and not problem
     return unreachable
 
 
@@ -71,28 +80,83 @@ def _was_stale(error: Exception) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """What a worker says of a model in its /v1/models."""
+    """What a worker says of a model in its /v1/models. parent: a LoRA adapter's base; root: where it came from."""
 
     id: str
     max_model_len: int | None
+    parent: str | None = None
+    root: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a worker may be silent, in seconds, by phase: `policies.X.limits`."""
+
+    connect_s: float = 2.0
+    first_token_s: float = 60.0
+    token_s: float = 20.0
 
 
 class WorkerClient:
-    """Speaks to the vLLM server at an endpoint. The session is shared and belongs to the caller."""
+    """Speaks to the vLLM server at an endpoint. The session is shared and belongs to the caller.
 
-    def __init__(self, at: Endpoint | str, session: aiohttp.ClientSession, *, connect_s: float = 2.0) -> None:
+    heard_at: when it last sent anything, on the event loop's clock.
+    """
+
+    def __init__(self, at: Endpoint | str, session: aiohttp.ClientSession, limits: Limits | None = None) -> None:
         self.endpoint = at if isinstance(at, Endpoint) else Endpoint(at)
         self.url = self.endpoint.url
+        self.heard_at = float("-inf")
         self._session = session
-        self._connect_s = connect_s
+        self._limits = limits or Limits()
+        self._listening: set[asyncio.Timeout] = set()
 
     async def served_models(self, timeout_s: float = 3.0) -> list[ServedModel]:
         """Its /v1/models. Raises WorkerUnreachable or WorkerError."""
         data = await self._json("GET", "/v1/models", None, timeout_s)
         try:
-            return [ServedModel(model["id"], model.get("max_model_len")) for model in data["data"]]
-        except (KeyError, TypeError):
+            return [
+                ServedModel(model["id"], model.get("max_model_len"), model.get("parent"), model.get("root"))
+                for model in data["data"]
+            ]
+        except (KeyError, TypeError, AttributeError):
             raise WorkerError("the worker's /v1/models is not a list of models") from None
+
+    async def version(self, timeout_s: float = 3.0) -> str | None:
+        """vLLM's version; None where the server does not say. Raises WorkerUnreachable or WorkerError."""
+        try:
+            data = await self._json("GET", "/version", None, timeout_s)
+        except NotServed:
+            return None
+        return str(data["version"]) if isinstance(data, dict) and "version" in data else None
+
+    async def metrics(self, timeout_s: float = 3.0) -> str:
+        """Its /metrics page. Raises NotServed, WorkerUnreachable or WorkerError."""
+        return (await self._raw("GET", "/metrics", None, timeout_s)).decode("utf-8", "replace")
+
+    async def load_adapter(self, name: str, path: str, timeout_s: float = 120.0) -> None:
+        """Load a LoRA adapter from where the worker can read it. Raises ApiError."""
+        await self._raw("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, timeout_s)
+
+    async def unload_adapter(self, name: str, timeout_s: float = 30.0) -> None:
+        """Raises ApiError."""
+        await self._raw("POST", "/v1/unload_lora_adapter", {"lora_name": name}, timeout_s)
+
+    def give_up(self) -> None:
+        """It is taken for dead: what waits for it fails now, as if it had been silent for too long."""
+        now = asyncio.get_running_loop().time()
+        for timer in self._listening:
+            if not timer.expired():
+                timer.reschedule(now)
+
+    @contextmanager
+    def _listen(self, timer: asyncio.Timeout) -> Iterator[None]:
+        self._listening.add(timer)
+        try:
+            yield
+            self.heard_at = asyncio.get_running_loop().time()
+        finally:
+            self._listening.discard(timer)
 
     async def count_tokens(self, body: Mapping[str, Any], timeout_s: float = 10.0) -> int:
         """How many tokens the prompt of a request has: a conversation in the policy's own template, text, or ids."""
@@ -158,34 +222,55 @@ class WorkerClient:
         self, path: str, request: Mapping[str, Any], *, again: bool = True
     ) -> AsyncGenerator[dict[str, Any], None]:
         begun = sampled = False
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s)
+        reply: aiohttp.ClientResponse | None = None
         try:
-            async with self._session.post(
-                self.url + path,
-                data=msgspec.json.encode(request),
-                headers={"content-type": "application/json", **self.endpoint.headers},
-                timeout=timeout,
-                ssl=self.endpoint.verification,
-            ) as reply:
-                if reply.status != 200:
-                    raise self._refusal(reply.status, await reply.read())
-                begun = True
-                async with aclosing(read_events(reply.content.iter_any())) as events:
-                    async for chunk in events:
-                        if refused := _refused_in_stream(chunk, request, sampled):
-                            raise refused
-                        sampled = sampled or any(choice.get("token_ids") for choice in chunk.get("choices", ()))
-                        yield chunk
+            timer = asyncio.timeout(self._limits.first_token_s)
+            with self._listen(timer):
+                async with timer:
+                    reply = await self._session.post(
+                        self.url + path,
+                        data=msgspec.json.encode(request),
+                        headers={"content-type": "application/json", **self.endpoint.headers},
+                        timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect_s),
+                        ssl=self.endpoint.verification,
+                        server_hostname=self.endpoint.server_hostname,
+                    )
+                    if reply.status != 200:
+                        raise self._refusal(reply.status, await reply.read())
+            begun = True
+            async with aclosing(read_events(self._pieces(reply))) as events:
+                async for chunk in events:
+                    if refused := _refused_in_stream(chunk, request, sampled):
+                        raise refused
+                    sampled = sampled or any(choice.get("token_ids") for choice in chunk.get("choices", ()))
+                    yield chunk
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             if begun:
-                raise WorkerError("the worker broke off while sampling") from error
+                silent = isinstance(error, TimeoutError)
+                raise WorkerLost(f"the worker {'fell silent' if silent else 'broke off'} while sampling") from error
             if not (again and _was_stale(error)):
                 raise _unreachable(error) from error
         else:
             return
+        finally:
+            if reply is not None:
+                reply.release()  # Closes the connection where something is left to come: vLLM aborts by that.
         async with aclosing(self._chunks(path, request, again=False)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    async def _pieces(self, reply: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """What arrives, as it does. Raises TimeoutError where the worker is silent for too long."""
+        limit_s = self._limits.first_token_s
+        while True:
+            timer = asyncio.timeout(limit_s)
+            with self._listen(timer):
+                async with timer:
+                    piece = await reply.content.readany()
+            if not piece:
+                return
+            yield piece
+            limit_s = self._limits.token_s
 
     async def _json(self, method: str, path: str, body: Any, timeout_s: float | None) -> Any:
         try:
@@ -194,17 +279,27 @@ class WorkerClient:
             raise WorkerError(f"the worker's {path} is not JSON") from error
 
     async def _raw(self, method: str, path: str, body: Any, timeout_s: float | None, *, again: bool = True) -> bytes:
-        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._connect_s)
         data = None if body is None else msgspec.json.encode(body)
         headers = self.endpoint.headers | ({"content-type": "application/json"} if data else {})
+        timer = asyncio.timeout(timeout_s)
         try:
-            async with self._session.request(
-                method, self.url + path, data=data, headers=headers, timeout=timeout, ssl=self.endpoint.verification
-            ) as reply:
-                raw = await reply.read()
-                if reply.status != 200:
-                    raise self._refusal(reply.status, raw)
-                return raw
+            with self._listen(timer):
+                async with (
+                    timer,
+                    self._session.request(
+                        method,
+                        self.url + path,
+                        data=data,
+                        headers=headers,
+                        timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect_s),
+                        ssl=self.endpoint.verification,
+                        server_hostname=self.endpoint.server_hostname,
+                    ) as reply,
+                ):
+                    raw = await reply.read()
+                    if reply.status != 200:
+                        raise self._refusal(reply.status, raw)
+                    return raw
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
             if not (again and _was_stale(error)):
                 raise _unreachable(error) from error
@@ -247,7 +342,9 @@ def error_of(status: int, raw: bytes) -> ApiError:
         return NotServed(f"the worker answered {status}: it does not do this")
     # A 404 means that the worker does not serve the policy it was listed for: an operator's mistake, not the client's.
     logger.warning("a worker answered %d: %.1000s", status, error.message)
-    return WorkerError(f"the worker of this model failed (status {status}); the gateway's log has the reason")
+    failed = WorkerFailed(f"the worker of this model failed (status {status}); the gateway's log has the reason")
+    failed.said = error.message
+    return failed
 
 
 _GRAMMARS = ("structured_outputs", "response_format", "tool_choice")

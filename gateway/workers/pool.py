@@ -1,159 +1,269 @@
-"""The workers of one policy: which are up, and which to send to.
+"""The workers of one policy: which there are, which can be used, and which a request goes to.
 
-Each worker is asked for its /v1/models every `interval_s`; one that does not serve the policy, or does not answer
-several times in a row (a busy one may miss one), gets no requests until it does. A request goes to the worker with the
-fewest running samples of ours; one that cannot be reached before it said anything is marked down and the next is tried.
+put, drain      who is in the pool (file, DNS, operators), and who gets nothing new
+health          who is up (`health.py`); the circuit breaker of each says who fails at what is asked (`breaker.py`)
+enter           who gets this request: affinity within a bound, else the less loaded of two (`routing.py`)
+sample          one request with n, over as many workers as it takes (`fan_out.py`)
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from gateway.errors import ApiError, Unavailable
+import aiohttp
+
+from gateway.admission.capacity import Capacity
+from gateway.config import PolicyConfig
+from gateway.errors import ApiError, Unavailable, WorkerError
 from gateway.tasks import end
-from gateway.workers.client import CHAT_PATH, WorkerClient, WorkerUnreachable, reason_of
+from gateway.workers.breaker import BreakerOpen, CircuitBreaker, Permit
+from gateway.workers.client import Limits, NotServed, WorkerClient, WorkerUnreachable, reason_of
+from gateway.workers.fan_out import FanOut, Order
+from gateway.workers.health import HealthCheck
+from gateway.workers.metrics import PoolMetrics
+from gateway.workers.prefix import PrefixKey
+from gateway.workers.retries import RetryBudget, backoff_s
+from gateway.workers.routing import Router
 from gateway.workers.stream import Item
+from gateway.workers.worker import Source, Worker
+from scorers.endpoint import Endpoint
 
 logger = logging.getLogger(__name__)
 
-# On a machine whose cores are all sampling, a healthy worker can be late for a question; a dead one fails the next
-# request's connection and is marked down by that.
-MISSES_UNTIL_DOWN = 3
+INTERVAL_S = 2.0
+# After a miss a worker is asked again sooner: a hung one holds requests until it is taken for dead.
+SUSPECT_INTERVAL_S = 0.5
+# Tokens of an answer, before any was seen; and how much each one changes the average.
+_FIRST_GUESS = 128.0
+_WEIGHT = 0.05
 
-
-@dataclass(slots=True, eq=False)
-class Worker:
-    """One worker and what we know of it. `in_flight` counts the samples we asked of it and did not get yet."""
-
-    client: WorkerClient
-    up: bool = False
-    reason: str = "not asked yet"
-    max_model_len: int | None = None
-    in_flight: int = 0
-    misses: int = 0
-
-    @property
-    def name(self) -> str:
-        """For logs and metrics, never for clients."""
-        return self.client.url.removeprefix("http://").removeprefix("https://")
+T = TypeVar("T")
 
 
 class WorkerPool:
-    """The workers of the policy that they serve under `served_name`."""
+    """The workers of the policy that they serve under `served_name`. session: shared, the caller's.
 
-    def __init__(self, served_name: str, clients: Sequence[WorkerClient], *, interval_s: float = 2.0) -> None:
+    adapters: the LoRA adapters that each worker must have before it takes traffic, name -> path; retired: those that
+    are going, wherever they still are.
+    on_change: called when there may be room for more requests.
+    """
+
+    def __init__(
+        self,
+        served_name: str,
+        settings: PolicyConfig,
+        session: aiohttp.ClientSession,
+        metrics: PoolMetrics,
+        *,
+        rng: random.Random | None = None,
+        interval_s: float = INTERVAL_S,
+    ) -> None:
         self.served_name = served_name
-        self.workers = [Worker(client) for client in clients]
+        self.metrics = metrics
+        self.workers: list[Worker] = []
+        self.adapters: dict[str, str] = {}
+        self.retired: frozenset[str] = frozenset()
+        self.on_change: Callable[[], None] = lambda: None
+        self.split_n = settings.split_n
+        self._max_sequences = settings.max_sequences
+        limits = settings.limits
+        self._limits = Limits(limits.connect_s, limits.first_token_s, limits.token_s)
+        self._session = session
+        self._rng = rng or random.Random()
+        self._router = Router(self._rng, bound=settings.affinity_bound)
+        self._clock = asyncio.get_running_loop().time
+        self.budget = RetryBudget(self._clock)
+        self._health = HealthCheck(served_name, metrics)
         self._interval_s = interval_s
-        self._checks: asyncio.Task[None] | None = None
+        self._watches: dict[Worker, asyncio.Task[None]] = {}
+        self._watching = False
+        self._tokens_each = _FIRST_GUESS
+
+    # Who is in the pool.
+
+    def put(self, endpoints: Sequence[Endpoint], source: Source) -> None:
+        """The addresses that a source names now: new ones join once they are healthy, missing ones finish and go."""
+        named = {endpoint.url: endpoint for endpoint in endpoints}
+        for worker in self.workers:
+            if worker.source == source:
+                worker.leaving = worker.client.url not in named
+        known = {worker.client.url for worker in self.workers}
+        for url, endpoint in named.items():
+            if url not in known:
+                worker = Worker(
+                    WorkerClient(endpoint, self._session, self._limits), source, CircuitBreaker(self._clock)
+                )
+                self.workers.append(worker)
+                self._watch(worker)
+        self._let_go()
+
+    def drain(self, worker: Worker, on: bool = True) -> None:
+        """on: it gets nothing new, and finishes what it has."""
+        if worker.draining != on:
+            logger.info(
+                "worker %s (%s) of %s is %s", worker.id, worker.name, self.served_name, "draining" if on else "back"
+            )
+        worker.draining = on
+        self.on_change()
+
+    def find(self, worker_id: str) -> Worker | None:
+        return next((worker for worker in self.workers if worker.id == worker_id), None)
+
+    def _let_go(self) -> None:
+        for worker in [one for one in self.workers if one.leaving and not one.load.sequences]:
+            logger.info("worker %s (%s) of %s is gone", worker.id, worker.name, self.served_name)
+            self.workers.remove(worker)
+            if watch := self._watches.pop(worker, None):
+                watch.cancel()
+
+    # Who is up.
 
     async def start(self) -> None:
         """Ask every worker once, then keep asking in the background."""
         await self.check()
-        self._checks = asyncio.create_task(self._keep_checking(), name=f"health of {self.served_name}")
+        self._watching = True
+        for worker in self.workers:
+            self._watch(worker)
 
     async def close(self) -> None:
-        await end(self._checks)
+        self._watching = False
+        await end(*self._watches.values())
+
+    async def check(self) -> None:
+        """Ask every worker now."""
+        await asyncio.gather(*(self._check_one(worker) for worker in list(self.workers)))
+
+    def _watch(self, worker: Worker) -> None:
+        if self._watching:
+            self._watches[worker] = asyncio.create_task(self._keep_checking(worker), name=f"health of {worker.id}")
+
+    async def _keep_checking(self, worker: Worker) -> None:
+        while True:
+            await self._check_one(worker)
+            # Never in step: a fleet's questions must not all come at once.
+            interval_s = SUSPECT_INTERVAL_S if worker.misses else self._interval_s * self._rng.uniform(0.8, 1.2)
+            await asyncio.sleep(interval_s)
+
+    async def _check_one(self, worker: Worker) -> None:
+        try:
+            await self._health.look_at(worker, self.adapters)
+        except Exception:  # A bug in reading one worker must not end the watching of it.
+            logger.exception("worker %s cannot be checked", worker.id)
+        self.on_change()
+
+    def failed(self, worker: Worker, error: ApiError) -> None:
+        """A request failed on it."""
+        if isinstance(error, WorkerUnreachable) and error.refused:
+            self._health.mark(worker, False, reason_of(error))
 
     @property
     def ready(self) -> bool:
-        return any(worker.up for worker in self.workers)
+        return any(worker.takes_new for worker in self.workers)
 
     @property
     def max_model_len(self) -> int | None:
         """The shortest context among the workers that are up, in tokens."""
-        return min((w.max_model_len for w in self.workers if w.up and w.max_model_len), default=None)
+        models = (worker.models.get(self.served_name) for worker in self.workers if worker.up)
+        return min((model.max_model_len for model in models if model and model.max_model_len), default=None)
 
-    async def check(self) -> None:
-        await asyncio.gather(*(self._check_one(worker) for worker in self.workers))
+    def able(self, adapter: str | None) -> int:
+        """How many workers take requests for the policy or an adapter of it."""
+        return len(self._serving(adapter))
 
-    async def _keep_checking(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval_s)
-            await self.check()
+    def capacity(self) -> Capacity:
+        """How full the workers are."""
+        usable = [worker for worker in self.workers if worker.takes_new]
+        engines = [worker.load.engine for worker in usable if worker.load.engine]
+        return Capacity(
+            places=self._max_sequences * len(usable),
+            running=sum(worker.load.sequences for worker in usable),
+            others=sum(worker.load.others for worker in usable),
+            waiting=sum(engine.waiting for engine in engines),
+            kv_usage=max((engine.kv_usage for engine in engines if engine.kv_usage is not None), default=None),
+        )
 
-    async def _check_one(self, worker: Worker) -> None:
-        try:
-            served = {model.id: model for model in await worker.client.served_models()}
-        except ApiError as error:
-            worker.misses += 1
-            if not worker.up or worker.misses >= MISSES_UNTIL_DOWN:
-                self._mark(worker, False, reason_of(error))
-            return
-        worker.misses = 0
-        model = served.get(self.served_name)
-        if model is None:
-            self._mark(worker, False, f"it serves {', '.join(sorted(served)) or 'nothing'}, not {self.served_name}")
-            return
-        worker.max_model_len = model.max_model_len
-        self._mark(worker, True, "")
+    # Who gets a request.
 
-    def _mark(self, worker: Worker, up: bool, reason: str) -> None:
-        if up != worker.up or reason != worker.reason:
-            logger.info("worker %s of %s is %s", worker.name, self.served_name, "up" if up else f"down: {reason}")
-        worker.up, worker.reason = up, reason
+    def enter(
+        self, adapter: str | None, avoid: frozenset[Worker], key: PrefixKey | None, cost: float
+    ) -> tuple[Worker, Permit | None]:
+        """The worker for a request, and its breaker's permit. avoid: where there is another. cost: in tokens.
 
-    def choose(self, exclude: frozenset[Worker] = frozenset()) -> Worker:
-        """The least loaded worker that is up. Raises Unavailable where there is none."""
-        able = [worker for worker in self.workers if worker.up and worker not in exclude]
-        if not able:
+        Where every breaker is open the least bad is tried without a permit: it cannot be worse than a refusal.
+        Raises Unavailable where no worker is up.
+        """
+        serving = self._serving(adapter)
+        if not serving:
             raise Unavailable("no worker of this model is up; try again shortly", retry_after=2.0)
-        return min(able, key=lambda worker: worker.in_flight)
+        allowed = [worker for worker in serving if worker.breaker.allows()]
+        fresh = [worker for worker in allowed if worker not in avoid]
+        trusted = [worker for worker in fresh if not worker.misses]
+        worker = self._router.choose(trusted or fresh or allowed or serving, key, cost)
+        try:
+            return worker, worker.breaker.enter()
+        except BreakerOpen:
+            return worker, None
 
-    async def count_tokens(self, body: Mapping[str, Any]) -> int:
+    def _serving(self, adapter: str | None) -> list[Worker]:
+        model = adapter or self.served_name
+        if model in self.retired:
+            return []
+        return [worker for worker in self.workers if worker.takes_new and model in worker.models]
+
+    def expected_tokens(self, n: int, max_tokens: int | None) -> float:
+        """Of n candidates, by what others had."""
+        return n * min(self._tokens_each, max_tokens or self._tokens_each)
+
+    def sampled(self, tokens: int) -> None:
+        """A candidate has ended after that many."""
+        self._tokens_each += _WEIGHT * (tokens - self._tokens_each)
+
+    def released(self) -> None:
+        """A worker has less to do."""
+        self._let_go()
+        self.on_change()
+
+    def backoff_s(self, attempt: int) -> float:
+        return backoff_s(attempt, self._rng)
+
+    # What a request can ask for.
+
+    def sample(self, order: Order) -> AsyncGenerator[Item, None]:
+        """n choices of a completion: their parts, each choice as it finishes, then what they used. Raises ApiError."""
+        return FanOut(self, order).items()
+
+    async def count_tokens(self, body: Mapping[str, Any], adapter: str | None = None) -> int:
         """Tokens of a request's prompt. Raises ApiError."""
-        return await self.choose().client.count_tokens({**body, "model": self.served_name})
+        return await self._ask(lambda client, model: client.count_tokens({**body, "model": model}), adapter)
 
     async def detokenize(self, tokens: Sequence[int]) -> str:
         """The text that token ids stand for. Raises ApiError."""
-        return await self.choose().client.detokenize(self.served_name, tokens)
+        return await self._ask(lambda client, model: client.detokenize(model, tokens))
 
     async def relay(self, path: str, body: Mapping[str, Any]) -> bytes:
-        """A worker's own answer to a request that samples nothing. Tries another where one is gone. Raises ApiError."""
-        tried: frozenset[Worker] = frozenset()
-        while True:
-            worker = self.choose(tried)
-            worker.in_flight += 1
-            try:
-                return await worker.client.relay(path, {**body, "model": self.served_name})
-            except WorkerUnreachable as error:
-                self._mark(worker, False, reason_of(error))
-                tried |= {worker}
-            finally:
-                worker.in_flight -= 1
+        """A worker's own answer to a request that samples nothing. Raises ApiError."""
+        return await self._ask(lambda client, model: client.relay(path, {**body, "model": model}))
 
-    async def sample(
-        self, body: Mapping[str, Any], n: int, *, path: str = CHAT_PATH, live: bool = False, streamable: bool = True
-    ) -> AsyncGenerator[Item, None]:
-        """n choices of a completion: their parts, each choice as it finishes, then what they used.
-
-        live: token by token. streamable: whether vLLM streams what was asked for.
-        Tries another worker while nothing was sampled. Raises ApiError.
-        """
-        tried: frozenset[Worker] = frozenset()
+    async def _ask(self, question: Callable[[WorkerClient, str], Awaitable[T]], adapter: str | None = None) -> T:
+        """One worker's answer to what samples nothing; another is asked where one fails."""
+        avoid: frozenset[Worker] = frozenset()
         while True:
-            worker = self.choose(tried)
-            # Counted before sending: a burst must not pick the same idle worker for all its requests.
-            worker.in_flight += n
-            begun = False
-            request = {**body, "model": self.served_name, "n": n}
+            worker, permit = self.enter(adapter, avoid, None, 1.0)
             try:
-                if not streamable:
-                    for item in await worker.client.complete(request, path=path):
-                        yield item
-                    return
-                async with aclosing(worker.client.sample(request, path=path, live=live)) as items:
-                    async for item in items:
-                        begun = True
-                        yield item
-                return
-            except WorkerUnreachable as error:
-                self._mark(worker, False, reason_of(error))
-                tried |= {worker}
-                if begun:
+                answer = await question(worker.client, adapter or self.served_name)
+            except NotServed:
+                raise
+            except (WorkerError, Unavailable) as error:
+                if permit:
+                    permit.failure()
+                self.failed(worker, error)
+                avoid |= {worker}
+                if not set(self._serving(adapter)) - avoid:
                     raise
+                continue
             finally:
-                worker.in_flight -= n
+                if permit:
+                    permit.abandoned()
+            return answer

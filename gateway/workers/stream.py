@@ -20,7 +20,13 @@ _decode = msgspec.json.Decoder().decode
 
 # What a worker says beside the choices and their usage, where a client asked for it.
 _TOP_EXTRAS = ("system_fingerprint", "prompt_token_ids", "prompt_text", "prompt_logprobs", "metrics")
+# How vLLM ends what it will not finish, since it is stopping or its engine failed: no answer.
+_GIVEN_UP = ("abort", "error")
 _CHOICE_EXTRAS = ("prompt_logprobs", "prompt_token_ids", "routed_experts")
+
+
+class WorkerLost(WorkerError):
+    """The connection broke, or the worker fell silent, while it sampled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,8 @@ class ChoiceAssembler:
             found.append(SampleStart(len(ids or ()), extras))
         for choice in choices:
             index = choice["index"]
+            if choice.get("finish_reason") in _GIVEN_UP:
+                raise WorkerError("the worker gave up while sampling")
             partial = self._partial.setdefault(index, Accumulator())
             ids = choice.get("token_ids")
             # The usage of a chunk is its choice's so far (vLLM's continuous_usage_stats).
@@ -215,7 +223,7 @@ async def read_events(content: AsyncIterator[bytes]) -> AsyncGenerator[dict[str,
     """The JSON objects of an event stream, until `[DONE]`.
 
     Splits by itself: aiohttp's line reader refuses lines over 128 KiB, and a whole choice with log-probabilities is
-    longer. Raises WorkerError where the stream ends early or holds no JSON.
+    longer. Raises WorkerLost where the stream ends early, WorkerError where it holds no JSON.
     """
     pending = b""
     async for piece in content:
@@ -230,4 +238,4 @@ async def read_events(content: AsyncIterator[bytes]) -> AsyncGenerator[dict[str,
                 yield _decode(data)
             except msgspec.DecodeError:
                 raise WorkerError("the worker sent an event that is not JSON") from None
-    raise WorkerError("the worker closed the stream before its end")
+    raise WorkerLost("the worker closed the stream before its end")

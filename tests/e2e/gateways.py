@@ -20,7 +20,7 @@ def second_gateway(stack: Stack, folder: Path, change: Callable[[Any], None]) ->
     """Another gateway beside the stack's, whose configuration `change` edits."""
     [port] = free_ports(1)
     config = copy.deepcopy(written_config(stack))
-    config["gateway"] = {"port": port}
+    config["gateway"] = {"port": port, "drain_delay_s": 0}
     config["data_dir"] = str(folder / "data")
     change(config)
     path = folder / "second.yaml"

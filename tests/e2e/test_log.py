@@ -61,7 +61,9 @@ async def test_200_concurrent_requests_and_50_thumbs_are_exactly_those(
         identifier: index % 3 > 0 for index, identifier in enumerate(ids[:THUMBS])
     }
     for record in logged:
-        assert len(record.candidates) >= 2 or record.outcome == "refused_prompt"
+        # So many at once are more than the worker has places for: some get fewer candidates than they asked for.
+        assert record.outcome == "refused_prompt" or len(record.candidates) >= record.n
+        assert record.n == 2 or (record.asked == 2 and record.degraded)
         assert all(one.token_ids for one in record.candidates)
         assert sum(one.propensity for one in record.candidates) in (0.0, 1.0)
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Security
 from fastapi.security import HTTPBearer
 
-from gateway.api.admin import keys, tenants
+from gateway.api.admin import adapters, keys, tenants, workers
 
 # For the OpenAPI page, which gets its button "Authorize" from it; `auth.caller_of` decides.
 _bearer = HTTPBearer(auto_error=False, description="An API key, bk_...; see `bestow keys --help`.")
@@ -11,3 +11,5 @@ _bearer = HTTPBearer(auto_error=False, description="An API key, bk_...; see `bes
 router = APIRouter(tags=["admin"], dependencies=[Security(_bearer)])
 router.include_router(keys.router)
 router.include_router(tenants.router)
+router.include_router(workers.router)
+router.include_router(adapters.router)

@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.api.answer import REFUSED_FINISH, extras_of, finish_of, guidance, headers, start_headers, usage, usage_of
+from gateway.api.answer import (
+    REFUSED_FINISH,
+    extras_of,
+    finish_of,
+    guidance,
+    headers,
+    start_headers,
+    tier_said,
+    usage,
+    usage_of,
+)
 from gateway.api.completions.protocol import CompletionRequest
 from gateway.decoding.candidate import Judged
 from gateway.ids import COMPLETION_PREFIX, TEXT_PREFIX
@@ -30,6 +40,7 @@ def text_completion(answers: Sequence[Answer], asked: CompletionRequest, texts: 
             for choice in choices(answer, asked, number, text)
         ],
         "usage": total(answers, asked),
+        **tier_said(first.plan, asked.common),
         **(extras_of(first.extras, asked.common) if len(answers) == 1 else {}),
         "guidance": receipts[0] | ({"prompts": receipts} if len(receipts) > 1 else {}),
     }

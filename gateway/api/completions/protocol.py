@@ -5,6 +5,7 @@ from typing import Any, TypeGuard
 
 import msgspec
 
+from gateway.admission.tiers import ServiceTier
 from gateway.api.protocol import (
     OWNED,
     ChatRequest,
@@ -29,7 +30,7 @@ class CompletionBody(msgspec.Struct, frozen=True):
     """The fields that Bestow acts on, in the order of OpenAI's documentation; all others pass to the worker.
 
     prompt: a text, a list of texts, token ids, or a list of lists of these. max_tokens: the profile's default where it
-    is absent, not OpenAI's 16.
+    is absent, not OpenAI's 16. service_tier: as a chat completion has it.
     """
 
     model: str
@@ -40,6 +41,7 @@ class CompletionBody(msgspec.Struct, frozen=True):
     max_tokens: int | None = None
     n: int | None = None
     seed: int | None = None
+    service_tier: ServiceTier | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     suffix: str | None = None
@@ -105,6 +107,7 @@ def completion_request(body: dict[str, Any], max_prompts: int) -> CompletionRequ
         return_token_ids=body.get("return_token_ids") is True,
         guidance=fields.guidance or GuidanceRequest(),
         body_bytes=0,
+        service_tier=fields.service_tier,
         path=COMPLETIONS_PATH,
         endpoint="completions",
     )

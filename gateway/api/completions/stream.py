@@ -7,7 +7,7 @@ part, with a null for finish_reason until the last, as OpenAI sends them. Choice
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.api.answer import REFUSED_FINISH, extras_of, finish_of, usage_of
+from gateway.api.answer import REFUSED_FINISH, extras_of, finish_of, tier_said, usage_of
 from gateway.api.chat_stream import DONE, frame
 from gateway.api.completions.answer import choices, receipt, shown, text_id, total
 from gateway.api.completions.protocol import CompletionRequest
@@ -31,6 +31,7 @@ class Stream:
                 "created": int(self.first.created),
                 "model": self.asked.common.model,
                 "choices": [] if choice is None else [choice],
+                **tier_said(self.first.plan, self.asked.common),
                 **more,
             }
         )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.admission.tiers import Tier
 from gateway.api.responses.items import Item
 from gateway.api.responses.output import Output
 from gateway.api.responses.protocol import ResponsesRequest
@@ -25,10 +26,13 @@ def uuid_part(identifier: str) -> str:
     return identifier.removeprefix(COMPLETION_PREFIX).removeprefix(RESPONSE_PREFIX)
 
 
-def started(request: ResponsesRequest, completion_id: str, created: int, sampling: Mapping[str, Any]) -> dict[str, Any]:
+def started(
+    request: ResponsesRequest, completion_id: str, created: int, sampling: Mapping[str, Any], tier: Tier
+) -> dict[str, Any]:
     """The response before anything is known of its output: what was asked for, as OpenAI says it back.
 
-    sampling: what is sent to the worker. Its temperature may be the profile's; none: the model's own.
+    sampling: what is sent to the worker. Its temperature may be the profile's; none: the model's own. tier: the class
+    that the request got.
     """
     body = request.body
     response: dict[str, Any] = {
@@ -63,6 +67,8 @@ def started(request: ResponsesRequest, completion_id: str, created: int, samplin
         "top_p": body.top_p,
         "truncation": "disabled",
     }
+    if body.service_tier is not None:
+        response["service_tier"] = tier
     if body.user is not None:
         response["user"] = body.user
     return response

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from gateway.admission.tiers import ServiceTier
 from gateway.api.protocol import convert
 from gateway.errors import BadRequest
 
@@ -70,7 +71,7 @@ class ResponsesBody(msgspec.Struct, frozen=True):
     prompt_cache_retention: str | None = None
     reasoning: ReasoningOptions | None = None
     safety_identifier: str | None = None
-    service_tier: str | None = None
+    service_tier: ServiceTier | None = None
     store: bool | None = None
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None

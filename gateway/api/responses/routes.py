@@ -67,7 +67,7 @@ async def _answer(request: Request, service: ChatService, caller: Caller, asked:
     try:
         chat = replace(chat_request(form.body, len(_encode(form.body))), endpoint="responses")
         exchange = service.begin(chat, request.state.request_id, caller)
-        response = started(asked, exchange.id, int(exchange.created), exchange.plan.sampling)
+        response = started(asked, exchange.id, int(exchange.created), exchange.plan.sampling, exchange.plan.tier)
         keeper = _Keeper(store, service, uuid, StoredResponse(caller.tenant, history, new, response))
         if chat.stream:
             writer = ResponsesWriter(response, chat, form.origins, service.now)

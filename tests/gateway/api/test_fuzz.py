@@ -35,7 +35,14 @@ ENDPOINTS = sorted(
     (method, path) for method, path in OPERATIONS if method in ("POST", "PUT") and not path.endswith("/cancel")
 )
 
-UNKNOWN = {"/admin/v1/keys/{key_id}/rotate", "/v1/feedback", "/admin/v1/tenants/{name}"}
+UNKNOWN = {
+    "/admin/v1/keys/{key_id}/rotate",
+    "/admin/v1/workers",
+    "/admin/v1/workers/{worker_id}/drain",
+    "/admin/v1/workers/{worker_id}/undrain",
+    "/v1/feedback",
+    "/admin/v1/tenants/{name}",
+}
 
 
 @asynccontextmanager
@@ -51,9 +58,9 @@ async def gateway_with_a_key(redis: RedisServer, folder: Path) -> AsyncIterator[
 
 
 def good_body(document: Json, method: str, path: str) -> Json:
-    """The example of an endpoint, for the model that is there."""
+    """The example of an endpoint, for the model and the policy that are there."""
     example: Json = document["paths"][path][method.lower()]["requestBody"]["content"]["application/json"]["example"]
-    return {**example, "model": "m"} if "model" in example else example
+    return {**example, **{key: name for key, name in (("model", "m"), ("policy", "policy")) if key in example}}
 
 
 def declared(document: Json, method: str, path: str) -> list[str]:
@@ -112,7 +119,7 @@ async def test_no_body_is_a_5xx(method: str, path: str, redis_server: RedisServe
         async with gateway.session.request(
             method, path.replace("{name}", "t2").replace("{key_id}", "x"), data=good, headers=headers
         ) as reply:
-            # These name what is not there: a key, an answer, a model.
+            # These name what is not there (a key, a worker, an answer, a model), or was added already.
             assert (reply.status < 300) == (path not in UNKNOWN), await reply.text()
 
 
@@ -241,7 +248,13 @@ async def test_odd_bodies_leave_nothing_in_memory(redis_server: RedisServer, tmp
     async with serve(worker), serve(scorers):
         config = config_for(worker, scorers, tmp_path, {"n": 1}, redis_url=redis_server.url)
         with gateway_process(config, tmp_path) as (url, process):
-            async with aiohttp.ClientSession(url) as session:
+            async with aiohttp.ClientSession(url) as session, asyncio.timeout(120):
+                # While the gateway started, nobody answered its questions to the fakes of this loop.
+                while True:
+                    async with session.get("/readyz") as reply:
+                        if reply.status == 200:
+                            break
+                    await asyncio.sleep(0.05)
                 resident = []
                 for number in range(ROUNDS + 2):
                     named = [{"user": f"{number}-{i}{large}", "model": f"{number}-{i}{large}"} for i in range(40)]

@@ -195,6 +195,25 @@ async def test_answers_are_what_the_page_says(redis_server: RedisServer, tmp_pat
         await check(gateway, document, "PUT", wanted=200, json=tenant, **named)
         await check(gateway, document, "GET", "/admin/v1/tenants", 200)
         await check(gateway, document, "DELETE", wanted=200, **named)
+        added = {"policy": "policy", "url": "http://127.0.0.1:1", "reason": "more"}
+        worker = await check(gateway, document, "POST", "/admin/v1/workers", 201, json=added)
+        await check(gateway, document, "POST", "/admin/v1/workers", 409, json=added)
+        here = {"path": f"/admin/v1/workers/{worker['id']}", "template": "/admin/v1/workers/{worker_id}"}
+        for verb in ("drain", "undrain"):
+            there = {key: f"{value}/{verb}" for key, value in here.items()}
+            await check(gateway, document, "POST", wanted=200, **there)
+        await check(gateway, document, "DELETE", wanted=200, **here)
+        [listed] = (await check(gateway, document, "GET", "/admin/v1/workers", 200))["data"]
+        mine = {"path": f"/admin/v1/workers/{listed['id']}", "template": "/admin/v1/workers/{worker_id}"}
+        adapter = {"policy": "policy", "name": "a", "path": "/adapters/a"}
+        await check(gateway, document, "POST", "/admin/v1/adapters", 201, json=adapter)
+        await check(gateway, document, "GET", "/admin/v1/adapters", 200)
+        named = {"path": "/admin/v1/adapters/policy/a", "template": "/admin/v1/adapters/{policy}/{name}"}
+        await check(gateway, document, "DELETE", wanted=200, **named)
+        await check(gateway, document, "DELETE", wanted=404, **named)
+        await check(gateway, document, "DELETE", wanted=200, **mine)
+        assert (await check(gateway, document, "GET", "/admin/v1/workers", 200))["removed"]
+        await check(gateway, document, "POST", "/admin/v1/adapters", 503, json=adapter)
         new = {"name": "n", "scopes": ["admin"], "expires": "90d"}
         made = await check(gateway, document, "POST", "/admin/v1/keys", 201, json=new)
         with_key: Json = {"headers": {"authorization": f"Bearer {made['key']}"}}

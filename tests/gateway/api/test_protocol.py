@@ -41,6 +41,7 @@ def body(**fields: Any) -> bytes:
         (body(guidance={"m": 1}), "guidance.m"),
         (body(guidance={"stream_mode": "live"}), "guidance.stream_mode"),
         (body(best_of=4), "best_of"),
+        (body(service_tier="gold"), "service_tier"),
         (body(chat_template="{{x}}"), "chat_template"),
         (body(functions=[{"name": "f"}]), "functions"),
         (body(kv_transfer_params={"a": 1}), "kv_transfer_params"),
@@ -55,9 +56,10 @@ def test_bad_input_is_a_400_that_names_the_field(raw: bytes, param: str | None) 
 
 
 def test_unknown_fields_pass_on_and_owned_ones_do_not() -> None:
-    request = parse_chat(body(top_k=5, min_p=0.1, n=2, stream=True, cache_salt="x", priority=9, stream_interval=3))
+    owned = {"cache_salt": "x", "priority": 9, "stream_interval": 3, "service_tier": "flex"}
+    request = parse_chat(body(top_k=5, min_p=0.1, n=2, stream=True, **owned))
     assert request.passed_on == {"messages": OK["messages"], "top_k": 5, "min_p": 0.1}
-    assert (request.n, request.stream) == (2, True)
+    assert (request.n, request.stream, request.service_tier) == (2, True, "flex")
 
 
 def test_nulls_mean_absent() -> None:

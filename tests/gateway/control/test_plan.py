@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ CONFIG: Config = parse(
             "default": {"n": 4, "max_n": 8, "max_tokens": 50, "max_tokens_limit": 100},
             "other": {"n": 2, "show_candidates": False, "temperature": 0.7},
             "cold": {"temperature": 0},
+            "firm": {"n": 4, "min_n": 2, "max_n": 8},
             "bare": {"n": 1, "reward": None, "safety": None},
             "live": {"stream_mode": "first", "budget_ms": 900},
         },
@@ -48,6 +50,23 @@ def test_sampled_are_the_larger_of_the_strategys_n_and_the_clients() -> None:
     assert (plan(n=6).n, plan(n=6).deliver) == (6, 6)
     assert (plan(n=2).n, plan(n=2).deliver) == (4, 2)
     assert (plan(n=2, guidance={"n": 3}).n) == 3
+
+
+def test_n_shrinks_no_further_than_the_profile_and_the_clients_choices_allow() -> None:
+    assert (plan().n, plan().least) == (4, 1)
+    assert plan(n=3).least == 3
+    firm = {"profile": "firm"}
+    assert (plan(guidance=firm).n, plan(guidance=firm).least) == (4, 2)
+    assert plan(guidance={**firm, "n": 1}).least == 1
+    assert plan(guidance=firm, temperature=0).least == 1
+
+
+def test_a_request_gets_the_class_it_asks_for_up_to_its_tenants() -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "service_tier": "priority"}
+    request = parse_chat(json.dumps(body).encode())
+    assert plan_for(request, ANYONE).tier == "default"
+    assert plan_for(request, replace(ANYONE, tier="priority")).tier == "priority"
+    assert "service_tier" not in plan_for(request, ANYONE).sampling
 
 
 @pytest.mark.parametrize(

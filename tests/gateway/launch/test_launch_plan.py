@@ -96,6 +96,14 @@ def test_a_local_model_needs_no_hub(tmp_path: Path) -> None:
     assert part.env["HF_HUB_OFFLINE"] == "1"
 
 
+def test_a_worker_takes_adapters_while_it_runs_only_where_it_should() -> None:
+    policy = parse({"policies": {"p": {"model": "org/p", "engine": {"lora": True}}}}).policies["p"]
+    part = worker_part("p", policy, CPU, shared=True)
+    assert "--enable-lora" in part.command and part.env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+    without = worker_part("p", PolicyConfig(model="org/p"), CPU, shared=True)
+    assert "--enable-lora" not in without.command and "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in without.env
+
+
 @pytest.mark.parametrize("args", [[], ["--gpu-memory-utilization=0.5"], ["--gpu_memory_utilization", "0.5"]])
 def test_a_gpu_is_shared_with_the_scorers_unless_the_arguments_say_otherwise(args: list[str]) -> None:
     policy = parse({"policies": {"p": {"model": "org/p", "engine": {"args": args}}}}).policies["p"]

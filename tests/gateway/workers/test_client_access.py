@@ -10,13 +10,13 @@ import pytest
 
 from gateway.errors import ApiError
 from gateway.workers.client import WorkerClient, WorkerRefused, WorkerUnreachable, reason_of
-from gateway.workers.pool import WorkerPool
 from scorers.credentials import api_key
 from scorers.endpoint import Endpoint
 from scorers.settings import Tls
 from scorers.tls import client_context
 from tests.certificates import Authority
 from tests.fakes import FakeWorker, serve
+from tests.gateway.workers.pools import pool_of
 
 KEY = "sk-worker-4711"
 BODY: dict[str, Any] = {"model": "policy", "messages": [{"role": "user", "content": "hi"}], "n": 2}
@@ -73,11 +73,11 @@ async def test_a_key_that_is_missing_or_wrong_is_the_operators_mistake(
 
 
 async def test_a_key_that_was_changed_in_its_file_is_used_after_a_refusal(
-    session: aiohttp.ClientSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "key").write_text("sk-old-1234")
-    async with serve(worker := FakeWorker(), key=KEY):
-        pool = WorkerPool("policy", [WorkerClient(at(worker.url, key_file=tmp_path / "key"), session)])
+    async with serve(worker := FakeWorker(), key=KEY), pool_of(check=False) as pool:
+        pool.put([at(worker.url, key_file=tmp_path / "key")], "file")
         with caplog.at_level(logging.INFO):
             await pool.check()
             seen = [pool.ready]
@@ -98,9 +98,10 @@ async def test_an_authority_that_is_not_trusted_is_refused_and_told_apart_from_a
             error = await refused(at(worker.url, tls), session)
             assert isinstance(error, WorkerUnreachable)
             assert "not trusted here" in reason_of(error) and "certificate" not in error.message
-        pool = WorkerPool("policy", [WorkerClient(at(worker.url), session)])
-        with caplog.at_level(logging.INFO):
-            await pool.check()
+        async with pool_of(check=False) as pool:
+            pool.put([at(worker.url)], "file")
+            with caplog.at_level(logging.INFO):
+                await pool.check()
     assert "TLS fails: its certificate comes from an authority" in caplog.text
     away = await refused(at(worker.url, Tls(ca_file=authority.ca_file)), session)
     assert isinstance(away, WorkerUnreachable) and "trusted" not in reason_of(away)

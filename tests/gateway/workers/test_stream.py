@@ -91,6 +91,12 @@ def test_an_error_in_the_stream_is_raised() -> None:
         ChoiceAssembler().feed({"error": {"message": "engine died"}})
 
 
+@pytest.mark.parametrize("reason", ["abort", "error"])
+def test_a_choice_that_vllm_gave_up_is_no_candidate(reason: str) -> None:
+    with pytest.raises(WorkerError, match="gave up"):
+        ChoiceAssembler().feed(part(0, reason, content="half an ans"))
+
+
 async def pieces(*data: bytes) -> AsyncIterator[bytes]:
     for one in data:
         yield one

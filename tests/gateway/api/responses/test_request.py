@@ -71,6 +71,7 @@ def test_each_setting_becomes_chats() -> None:
         "guidance": {"n": 2},
         "seed": 7,
         "top_k": 5,
+        "service_tier": "auto",
     }
 
 
