@@ -12,10 +12,10 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from gateway.errors import ConfigError
+from scorers.scorer_settings import UNKNOWN_KIND, ScorerConfig, location, no_such_kind
 from scorers.settings import (
     Name,
     Port,
-    ScorerConfig,
     ScorerServerConfig,
     Section,
     Tls,
@@ -331,10 +331,14 @@ class Config(Section):
                     continue
                 if scorer not in self.scorers:
                     raise ValueError(f"profiles.{name}.{role}: no scorer {scorer!r} (there is {_listed(self.scorers)})")
-                kind = self.scorers[scorer].kind
-                if kind != role:
-                    raise ValueError(f"profiles.{name}.{role}: scorer {scorer!r} has kind {kind!r}, not {role!r}")
+                one = self.scorers[scorer]
+                if one.gives != _GIVES[role]:
+                    raise ValueError(f"profiles.{name}.{role}: scorer {scorer!r} of kind {one.kind!r} {_INSTEAD[role]}")
         return self
+
+
+_GIVES = {"reward": "value", "safety": "categories"}
+_INSTEAD = {"reward": "gives no number that ranks answers", "safety": "gives no categories of unsafe content"}
 
 
 def _listed(names: dict[str, Any]) -> str:
@@ -371,7 +375,9 @@ def parse(data: dict[str, Any], source: str = "the configuration") -> Config:
 
 
 def _explain(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    where = location(error) if error["loc"] else ""
+    if error["type"] in UNKNOWN_KIND:
+        return f"{where}: {no_such_kind(error)}"
     if error["type"] == "extra_forbidden":
         return f"{where}: there is no such key; `bestow config example` prints all of them"
     message = str(error["msg"]).removeprefix("Value error, ")

@@ -2,27 +2,25 @@
 
 import argparse
 import errno
-import importlib
 import logging
 import os
 import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import uvicorn
 
 from scorers.configuration import ServerSettings, read_settings
 from scorers.credentials import Secret, api_key
 from scorers.errors import ConfigurationError
+from scorers.loading import load_scorer
 from scorers.metrics import Metrics
 from scorers.model_path import LoadError, model_path
+from scorers.scorer_settings import ScorerConfig, weights_of
 from scorers.server import create_app
-from scorers.service import ServedScorer, Service
-from scorers.settings import ScorerConfig
+from scorers.service import Service
 from scorers.tls import server_context
 
 _DRAIN_S = 10
@@ -76,8 +74,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _missing(name: str, scorer: ScorerConfig) -> str | None:
     """Why there can be no model, told before torch is loaded for nothing."""
+    model = weights_of(scorer)
     try:
-        model_path(scorer.model)
+        if model:
+            model_path(model)
     except LoadError as error:
         return f"The scorer {name} cannot be served. {error}"
     return None
@@ -121,15 +121,6 @@ def _why_not(error: OSError, host: str, port: int) -> str:
     return f"The scorer server cannot listen on {host}:{port}: {error.strerror or error}."
 
 
-def _load(settings: ServerSettings) -> Callable[..., tuple[ServedScorer, str]]:
-    def load(name: str, config: ScorerConfig, observe: Callable[[int, int, float], None]) -> tuple[ServedScorer, str]:
-        # Imported here, in the loading thread: torch takes seconds, and /healthz answers meanwhile.
-        loading = importlib.import_module("scorers.loading")
-        return cast(tuple[ServedScorer, str], loading.load_scorer(name, config, settings.server, observe))
-
-    return load
-
-
 def _serve(settings: ServerSettings, listener: socket.socket, key: Secret | None, tls: ssl.SSLContext | None) -> int:
     failures: list[str] = []
 
@@ -138,7 +129,7 @@ def _serve(settings: ServerSettings, listener: socket.socket, key: Secret | None
         server.should_exit = True
 
     metrics = Metrics()
-    service = Service(settings.scorers, _load(settings), metrics, failed)
+    service = Service(settings.scorers, settings.server, load_scorer, metrics, failed)
     app = create_app(service, metrics, settings.server.max_body_bytes, key)
     server = uvicorn.Server(
         uvicorn.Config(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from scorers.errors import Overloaded, ScorerError, ScorerFailed, ScorerUnavailable
+from scorers.loading import Observe
 
 Row = TypeVar("Row")
 
@@ -48,10 +49,6 @@ def plan_batch(lengths: Sequence[int], max_batch_tokens: int) -> list[int]:
 class _Waiting(Generic[Row]):
     ids: list[int]
     done: asyncio.Future[Row | ScorerError]
-
-
-Observe = Callable[[int, int, float], None]
-"""Called after each batch with inputs, padded tokens and seconds."""
 
 
 class Batcher(Generic[Row]):

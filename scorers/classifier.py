@@ -7,33 +7,25 @@ in, so that each input is read at its true last token.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
+from transformers import AutoModelForSequenceClassification
 
 from scorers.errors import ScorerFailed
-from scorers.model_path import LoadError, model_path
-from scorers.tokens import SafeTokenizer
+from scorers.model_files import ModelFiles, load_files, one_line
+from scorers.model_path import LoadError
 
 Dtype = Literal["float32", "bfloat16", "auto"]
 _DTYPES: dict[str, Any] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": "auto"}
-_NO_LIMIT = 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class Classifier:
-    """A loaded model with its tokenizer. `max_tokens` is the longest input it reads."""
+class Classifier(ModelFiles):
+    """A loaded model with its tokenizer."""
 
-    name: str
     model: Any
-    tokenizer: PreTrainedTokenizerBase
-    tokens: SafeTokenizer
-    labels: tuple[str, ...]
-    multi_label: bool
-    max_tokens: int
     device: str
     dtype: str
 
@@ -71,53 +63,23 @@ def _unused_last(inputs: Sequence[Sequence[int]]) -> int:
 
 def load_classifier(model: str, dtype: Dtype = "float32", max_tokens: int | None = None) -> Classifier:
     """Load from a local folder or a Hugging Face id, on a GPU if there is one. Raises LoadError."""
-    model = model_path(model)
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-    except Exception as error:
-        raise LoadError(f"The tokenizer of {model} cannot be loaded: {_one_line(error)}") from error
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise LoadError(f"{model} has no fast tokenizer (tokenizer.json), which the scorer server needs.")
+    files = load_files(model, max_tokens)
     try:
         loaded, report = AutoModelForSequenceClassification.from_pretrained(
-            model, dtype=_DTYPES[dtype], output_loading_info=True
+            files.name, dtype=_DTYPES[dtype], output_loading_info=True
         )
     except Exception as error:
-        raise LoadError(f"The model {model} cannot be loaded: {_one_line(error)}") from error
+        raise LoadError(f"The model {files.name} cannot be loaded: {one_line(error)}") from error
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:3])
         raise LoadError(
-            f"{model} is no trained sequence classifier: it has no weights for {missing}, and random ones would only "
-            "look like scores."
+            f"{files.name} is no trained sequence classifier: it has no weights for {missing}, and random ones would "
+            "only look like scores."
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = loaded.to(device).eval()
-    labels = tuple(str(loaded.config.id2label[index]) for index in range(loaded.config.num_labels))
     return Classifier(
-        name=model,
-        model=loaded,
-        tokenizer=tokenizer,
-        tokens=SafeTokenizer(backend),
-        labels=labels,
-        multi_label=loaded.config.problem_type == "multi_label_classification",
-        max_tokens=_limit(model, loaded.config, tokenizer, max_tokens),
+        **{field.name: getattr(files, field.name) for field in fields(files)},
+        model=loaded.to(device).eval(),
         device=device,
         dtype=str(loaded.dtype).removeprefix("torch."),
     )
-
-
-def _limit(model: str, config: Any, tokenizer: PreTrainedTokenizerBase, wanted: int | None) -> int:
-    """The longest input: what the settings say, else what the model and its tokenizer say."""
-    own = getattr(config.get_text_config(), "max_position_embeddings", None) or _NO_LIMIT
-    own = min(own, tokenizer.model_max_length or _NO_LIMIT, _NO_LIMIT)
-    if wanted is not None and wanted > own:
-        raise LoadError(f"max_tokens is {wanted}, but {model} reads at most {own} tokens.")
-    return int(wanted or own)
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 400 else f"{text[:400]}..."

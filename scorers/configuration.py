@@ -8,7 +8,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scorers.errors import ConfigurationError
-from scorers.settings import Name, ScorerConfig, ScorerServerConfig
+from scorers.scorer_settings import UNKNOWN_KIND, ScorerConfig, location, no_such_kind
+from scorers.settings import Name, ScorerServerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,9 @@ def read_settings(path: Path) -> ServerSettings:
 
 
 def _explain(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    where = location(error)
     if error["type"] == "extra_forbidden":
         return f"{where}: there is no such key"
+    if error["type"] in UNKNOWN_KIND:
+        return f"{where}: {no_such_kind(error)}"
     return f"{where}: {str(error['msg']).removeprefix('Value error, ')}"

@@ -17,28 +17,44 @@ import msgspec
 Message = dict[str, Any]
 """A chat message as OpenAI's API has it: role, content (text, parts or null), tool_calls, ..."""
 
-Kind = Literal["reward", "safety"]
+Kind = Literal[
+    "reward", "ensemble", "process", "judge", "verifier", "safety", "generative_safety", "moderation", "patterns"
+]
+Gives = Literal["value", "categories"]
+"""What a scorer's scores are: a number that ranks candidates, or a probability for each category of unsafe content."""
 
 
 class ScoreRequest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What to score: `messages` is the prompt, each of `candidates` one assistant message that could follow it."""
+    """What to score: `messages` is the prompt, each of `candidates` one assistant message that could follow it.
+
+    response_format: the form that was asked for, as OpenAI's API has it. reference: the expected answer, where it is
+    known. Both are for verifiers.
+    """
 
     model: str
     messages: list[Message]
     candidates: list[Message] = []
     tools: list[dict[str, Any]] = []
+    response_format: dict[str, Any] | None = None
+    reference: str | None = None
 
 
 class Score(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one scorer says of one candidate: exactly one of `value`, `categories` and `error` is set.
 
     value: the raw reward, any finite real number, never squashed.
+    calibrated: its quantile in [0, 1] under the reference policy, where the scorer is calibrated.
+    parts: what the value is made of: labels, members, comparisons; raw, by name.
+    steps: a process reward model's score of each step, in order.
     categories: probability in [0, 1] of each category of a safety classifier.
     error: why there is no score, in one sentence. unreadable: because of the content, so that asking again is no use.
     tokens: how many token ids were read for it.
     """
 
     value: float | None = None
+    calibrated: float | None = None
+    parts: dict[str, float] = {}
+    steps: list[float] = []
     categories: dict[str, float] | None = None
     error: str | None = None
     unreadable: bool = False
@@ -57,16 +73,25 @@ class ScorerInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a scorer can do.
 
     prompt_only: it may be asked about a conversation without a candidate.
+    max_tokens: the longest input it reads at once; 0 where it counts no tokens.
     categories: the names a safety classifier answers with; empty for a reward model.
-    max_tokens: the longest input it reads at once.
+    partial: whether the score of the beginning of an answer means something.
+    steps: whether it scores steps.
+    relative: whether a score depends on the other candidates of the request, which must come together then.
+    vocabulary: a fingerprint of the token ids that it reads, equal for models with the same tokenizer; empty for none.
     """
 
     id: str
     kind: Kind
+    gives: Gives
     version: str
     prompt_only: bool
     max_tokens: int
     categories: list[str] = []
+    partial: bool = True
+    steps: bool = False
+    relative: bool = False
+    vocabulary: str = ""
 
 
 class ScorerList(msgspec.Struct, frozen=True):

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from scorers.batcher import Batcher
+from scorers.backend import Backend, Row
 from scorers.contract import Message, Score, ScoreRequest, ScorerInfo
 from scorers.errors import BadScoreRequest, ScorerError
-
-Row = list[float]
 
 
 class Encoder(Protocol):
@@ -41,12 +39,12 @@ class ModelScorer:
     """A scorer that runs a model in this process. Implements `scorers.contract.Scorer`."""
 
     def __init__(
-        self, info: ScorerInfo, encoder: Encoder, reader: Reader, batcher: Batcher[Row], *, max_candidates: int
+        self, info: ScorerInfo, encoder: Encoder, reader: Reader, backend: Backend, *, max_candidates: int
     ) -> None:
         self._info = info
         self._encoder = encoder
         self._reader = reader
-        self._batcher = batcher
+        self._backend = backend
         self._max_candidates = max_candidates
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"tokens-{info.id}")
 
@@ -57,7 +55,7 @@ class ModelScorer:
     @property
     def waiting(self) -> int:
         """Inputs in the queue."""
-        return self._batcher.depth
+        return self._backend.depth
 
     async def score(self, request: ScoreRequest) -> list[Score]:
         """See the contract. Raises BadScoreRequest, Overloaded, ScorerFailed where every input failed."""
@@ -70,7 +68,7 @@ class ModelScorer:
             prepared = await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare, request, given_up)
         finally:
             given_up.set()
-        rows = await self._batcher.run([ids for one in prepared if isinstance(one, _Input) for ids in one.windows])
+        rows = await self._backend.run([ids for one in prepared if isinstance(one, _Input) for ids in one.windows])
         return self._assemble(prepared, rows)
 
     def _prepare(self, request: ScoreRequest, given_up: threading.Event) -> list["_Input | Score"]:
@@ -113,7 +111,7 @@ class ModelScorer:
 
     async def close(self) -> None:
         """Finish what waits, then end the threads."""
-        await self._batcher.close()
+        await self._backend.close()
         self._thread.shutdown(wait=False)
 
 

@@ -3,12 +3,17 @@
 import math
 from collections.abc import Sequence
 
-from scorers.classifier import Classifier
-from scorers.contract import Score
+from scorers.backend import Pooled, Row
+from scorers.backends.opening import open_backend
+from scorers.contract import Score, ScorerInfo
+from scorers.loading import Loading
+from scorers.model_files import ModelFiles, load_files
 from scorers.model_path import LoadError
-from scorers.model_scorer import CannotScore, Row
+from scorers.model_scorer import CannotScore, ModelScorer
 from scorers.reading import Sort
+from scorers.scorer_settings import RewardConfig
 from scorers.template import ChatTemplate
+from scorers.trial import try_scorer
 
 
 class RewardReader:
@@ -33,21 +38,39 @@ class RewardReader:
         return Score(value=value, tokens=tokens)
 
 
-def reward_parts(classifier: Classifier) -> tuple[ChatTemplate, RewardReader]:
+def reward_parts(files: ModelFiles) -> tuple[ChatTemplate, RewardReader]:
     """How this model reads conversations and what its rows mean. Raises LoadError where it is no reward model.
 
     It reads what its own template shows, as in training, and besides refusals and tool calls, without which an answer
     that has nothing else would be scored as the empty one.
     """
-    if len(classifier.labels) != 1:
+    if len(files.labels) != 1:
         raise LoadError(
-            f"{classifier.name} has {len(classifier.labels)} labels; a reward model served here has exactly one. "
+            f"{files.name} has {len(files.labels)} labels; a reward model served here has exactly one. "
             "A classifier of unsafe content has kind: safety."
         )
-    if not classifier.tokenizer.chat_template:
+    if not files.tokenizer.chat_template:
         raise LoadError(
-            f"The tokenizer of {classifier.name} has no chat template, which a reward model needs to read a "
+            f"The tokenizer of {files.name} has no chat template, which a reward model needs to read a "
             "conversation as it did in training."
         )
-    template = ChatTemplate(classifier.tokenizer, classifier.tokens, Sort.ACTION)
-    return template, RewardReader(classifier.max_tokens)
+    template = ChatTemplate(files.tokenizer, files.tokens, Sort.ACTION)
+    return template, RewardReader(files.max_tokens)
+
+
+def load(name: str, config: RewardConfig, loading: Loading) -> tuple[ModelScorer, str]:
+    """The scorer, and where and how it runs in a few words. Raises LoadError."""
+    files = load_files(config.model, config.max_tokens)
+    encoder, reader = reward_parts(files)
+    backend, about = open_backend(name, files, Pooled(), loading, dtype=config.dtype, vllm=config.vllm)
+    try_scorer(name, files.name, encoder, reader, backend)
+    info = ScorerInfo(
+        id=name,
+        kind=config.kind,
+        gives=config.gives,
+        version=f"{name}@{config.version}",
+        prompt_only=False,
+        max_tokens=files.max_tokens,
+    )
+    scorer = ModelScorer(info, encoder, reader, backend, max_candidates=loading.server.max_queue)
+    return scorer, f"{config.model} {about}, labels: {', '.join(files.labels)}"

@@ -13,12 +13,17 @@ its head. More than 64 windows are an error, which the gateway treats as a guard
 import math
 from collections.abc import Collection, Sequence
 
-from scorers.classifier import Classifier
-from scorers.contract import Score
+from scorers.backend import Pooled, Row
+from scorers.backends.opening import open_backend
+from scorers.contract import Score, ScorerInfo
+from scorers.loading import Loading
+from scorers.model_files import ModelFiles, load_files
 from scorers.model_path import LoadError
-from scorers.model_scorer import CannotScore, Encoder, Row
+from scorers.model_scorer import CannotScore, Encoder, ModelScorer
 from scorers.reading import Sort
+from scorers.scorer_settings import SafetyConfig
 from scorers.template import ChatTemplate, PlainText
+from scorers.trial import try_scorer
 
 MAX_WINDOWS = 64
 # A longer tail behind the last control token is text, not the close of a turn.
@@ -111,39 +116,58 @@ def softmax(logits: Sequence[float]) -> list[float]:
     return [weight / total for weight in weights]
 
 
-def safety_parts(classifier: Classifier, safe_labels: Collection[str]) -> tuple[Encoder, SafetyReader]:
+def safety_parts(files: ModelFiles, safe_labels: Collection[str]) -> tuple[Encoder, SafetyReader]:
     """How this model reads conversations and what its rows mean. Raises LoadError where it cannot be a guard."""
-    if len(classifier.labels) < 2 and not classifier.multi_label:
+    if len(files.labels) < 2 and not files.multi_label:
         raise LoadError(
-            f"{classifier.name} has a single label, so its number is no probability; a safety classifier has at least "
+            f"{files.name} has a single label, so its number is no probability; a safety classifier has at least "
             "two. A model with one raw score has kind: reward."
         )
     safe = {label.casefold() for label in safe_labels}
-    categories = [(index, label) for index, label in enumerate(classifier.labels) if label.casefold() not in safe]
+    categories = [(index, label) for index, label in enumerate(files.labels) if label.casefold() not in safe]
     if not categories:
         raise LoadError(
-            f"All labels of {classifier.name} ({', '.join(classifier.labels)}) are listed in safe_labels, so it could "
+            f"All labels of {files.name} ({', '.join(files.labels)}) are listed in safe_labels, so it could "
             "flag nothing."
         )
-    if not classifier.multi_label and len(categories) == len(classifier.labels):
+    if not files.multi_label and len(categories) == len(files.labels):
         raise LoadError(
-            f"None of the labels of {classifier.name} ({', '.join(classifier.labels)}) is listed in safe_labels; its "
+            f"None of the labels of {files.name} ({', '.join(files.labels)}) is listed in safe_labels; its "
             "probabilities add up to one, so it would flag everything. Name the label that means 'nothing wrong'."
         )
-    if classifier.tokenizer.chat_template:
+    if files.tokenizer.chat_template:
         reader = SafetyReader(
             categories,
-            multi_label=classifier.multi_label,
-            max_tokens=classifier.max_tokens,
-            control_ids=classifier.tokens.control_ids,
+            multi_label=files.multi_label,
+            max_tokens=files.max_tokens,
+            control_ids=files.tokens.control_ids,
         )
-        return ChatTemplate(classifier.tokenizer, classifier.tokens, Sort.ALL), reader
-    tokens = classifier.tokens
+        return ChatTemplate(files.tokenizer, files.tokens, Sort.ALL), reader
+    tokens = files.tokens
     reader = SafetyReader(
         categories,
-        multi_label=classifier.multi_label,
-        max_tokens=classifier.max_tokens,
+        multi_label=files.multi_label,
+        max_tokens=files.max_tokens,
         prefix=tokens.prefix,
         suffix=tokens.suffix,
     )
     return PlainText(tokens, Sort.ALL), reader
+
+
+def load(name: str, config: SafetyConfig, loading: Loading) -> tuple[ModelScorer, str]:
+    """The scorer, and where and how it runs in a few words. Raises LoadError."""
+    files = load_files(config.model, config.max_tokens)
+    encoder, reader = safety_parts(files, config.safe_labels)
+    backend, about = open_backend(name, files, Pooled(), loading, dtype=config.dtype, vllm=config.vllm)
+    try_scorer(name, files.name, encoder, reader, backend)
+    info = ScorerInfo(
+        id=name,
+        kind=config.kind,
+        gives=config.gives,
+        version=f"{name}@{config.version}",
+        prompt_only=True,
+        max_tokens=files.max_tokens,
+        categories=reader.names,
+    )
+    scorer = ModelScorer(info, encoder, reader, backend, max_candidates=loading.server.max_queue)
+    return scorer, f"{config.model} {about}, labels: {', '.join(files.labels)}"

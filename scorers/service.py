@@ -5,40 +5,33 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
-from scorers.contract import Score, ScoreRequest, ScoreResponse, ScorerInfo
+from scorers.contract import ScoreRequest, ScoreResponse, ScorerInfo
 from scorers.errors import ScorerUnavailable, UnknownScorer
+from scorers.loading import Loading, ServedScorer
 from scorers.metrics import Metrics
-from scorers.settings import ScorerConfig
+from scorers.scorer_settings import ScorerConfig
+from scorers.settings import ScorerServerConfig
 
 logger = logging.getLogger(__name__)
 
 
-class ServedScorer(Protocol):
-    """What the server needs of a scorer: the contract, its queue, and an end."""
-
-    @property
-    def info(self) -> ScorerInfo: ...
-
-    @property
-    def waiting(self) -> int: ...
-
-    async def score(self, request: ScoreRequest) -> list[Score]: ...
-
-    async def close(self) -> None: ...
-
-
-Load = Callable[[str, ScorerConfig, Callable[[int, int, float], None]], tuple[ServedScorer, str]]
-"""Loads one scorer, in a thread: its name, settings and batch observer to the scorer and a few words about it."""
+Load = Callable[[str, ScorerConfig, Loading], tuple[ServedScorer, str]]
+"""Loads one scorer, in a thread: its name and settings to the scorer and a few words about it."""
 
 
 class Service:
     """Starts empty; `start` loads. `failed` is called, in the event loop, with a sentence when a model cannot load."""
 
     def __init__(
-        self, configs: Mapping[str, ScorerConfig], load: Load, metrics: Metrics, failed: Callable[[str], None]
+        self,
+        configs: Mapping[str, ScorerConfig],
+        server: ScorerServerConfig,
+        load: Load,
+        metrics: Metrics,
+        failed: Callable[[str], None],
     ) -> None:
+        self._server = server
         self._configs = dict(configs)
         self._load = load
         self._metrics = metrics
@@ -88,7 +81,8 @@ class Service:
         for name, config in self._configs.items():
             began = time.perf_counter()
             try:
-                scorer, about = self._load(name, config, self._metrics.observer(name))
+                loading = Loading(self._server, self._metrics.observer(name), dict(self._scorers))
+                scorer, about = self._load(name, config, loading)
             except Exception as error:  # whatever stops a model from loading ends the server, with one sentence
                 reason = " ".join(str(error).split()) or type(error).__name__
                 _call(loop, self._failed, f"The scorer {name} cannot be served. {reason}")

@@ -1,11 +1,10 @@
-"""Settings of the scorers and of their server: each key declared once, with type, default, bounds and one sentence.
+"""Settings that all who speak to servers share, and those of the scorer server; the scorers' own: `scorer_settings`.
 
-They are the `scorers:` and `scorer_server:` parts of the one configuration file; the gateway's config embeds them, and
-the scorer server reads only them.
+Each key is declared once, with type, default, bounds and one sentence.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -69,33 +68,6 @@ def check_address(url: str, tls: Tls) -> None:
         raise ValueError("url holds a name or a password; put the key into a file and name that with api_key_file")
     if tls.tls_keys and not url.startswith("https://"):
         raise ValueError(f"{tls.tls_keys} would do nothing: url does not begin with https://")
-
-
-class _ScorerModel(Section):
-    kind: Literal["reward", "safety"] = Field(description="reward: one raw number; safety: a probability a category.")
-    model: str = Field(min_length=1, description="Hugging Face id or local folder of a sequence classifier.")
-    version: int = Field(1, ge=1, description="The N of name@N in receipts and in the log.")
-    url: Url | None = Field(
-        None, description="Scorer server that runs it; empty: `bestow up` starts one for all such scorers."
-    )
-    safe_labels: list[str] = Field(
-        ["safe", "benign", "ok"],
-        description="Labels of a safety classifier that mean 'nothing wrong' and are no category (case is ignored).",
-    )
-    dtype: Literal["float32", "bfloat16", "auto"] = Field("float32", description="Number format the model runs in.")
-    max_tokens: int | None = Field(None, ge=16, description="Longest input read at once; empty: the model's own.")
-
-
-# The fields of the base named last come first in the generated example.
-class ScorerConfig(Upstream, _ScorerModel):
-    @model_validator(mode="after")
-    def _address_agrees(self) -> Self:
-        if self.url is not None:
-            check_address(self.url, self)
-        elif self.tls_keys or self.api_key_file or self.api_key_env:
-            what = self.tls_keys or ("api_key_file" if self.api_key_file else "api_key_env")
-            raise ValueError(f"{what} is for a scorer with a url; that of the server started here is in scorer_server")
-        return self
 
 
 class ScorerServerConfig(Section):

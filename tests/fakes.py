@@ -418,7 +418,10 @@ class FakeScorers:
 
     async def _scorers(self, _: web.Request) -> web.Response:
         common = {"version": "x@1", "prompt_only": True, "max_tokens": 1000}
-        data = [{"id": "reward", "kind": "reward", **common}, {"id": "safety", "kind": "safety", **common}]
+        data = [
+            {"id": "reward", "kind": "reward", "gives": "value", **common},
+            {"id": "safety", "kind": "safety", "gives": "categories", **common},
+        ]
         return web.json_response({"data": [one for one in data if one["id"] not in self.down]})
 
     async def _score(self, request: web.Request) -> web.Response:

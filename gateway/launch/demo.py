@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gateway.config import Config, EngineConfig, ModelConfig, PolicyConfig, ProfileConfig
 from gateway.errors import ConfigError
-from scorers.settings import ScorerConfig
+from scorers.scorer_settings import RewardConfig, SafetyConfig, ScorerConfig
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEMO_MODELS = Path("training/demo/models")
@@ -19,8 +19,8 @@ def demo_config(root: Path = Path()) -> Config:
             "demo-policy": PolicyConfig(model=str(models / "policy"), engine=EngineConfig(tool_call_parser="hermes"))
         },
         scorers={
-            "reward": ScorerConfig(kind="reward", model=str(models / "reward")),
-            "safety": ScorerConfig(kind="safety", model=str(models / "safety")),
+            "reward": RewardConfig(kind="reward", model=str(models / "reward")),
+            "safety": SafetyConfig(kind="safety", model=str(models / "safety")),
         },
         # The demo policy writes short answers, and it is small: hot enough that its candidates differ.
         profiles={"default": ProfileConfig(temperature=1.0, max_tokens=96, max_tokens_limit=256)},
@@ -42,11 +42,11 @@ def models_config(policy: str, reward: str | None, safety: str | None, name: str
     public = name or public_name(policy)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", public):
         raise ConfigError(f"{public!r} cannot be a model's name: letters, digits, dots, dashes, at most 64 of them.")
-    scorers = {}
+    scorers: dict[str, ScorerConfig] = {}
     if reward is not None:
-        scorers["reward"] = ScorerConfig(kind="reward", model=reward)
+        scorers["reward"] = RewardConfig(kind="reward", model=reward)
     if safety is not None:
-        scorers["safety"] = ScorerConfig(kind="safety", model=safety)
+        scorers["safety"] = SafetyConfig(kind="safety", model=safety)
     profile = ProfileConfig(reward="reward" if reward else None, safety="safety" if safety else None)
     return Config(
         policies={public: PolicyConfig(model=policy)},

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gateway.config import Config
 from gateway.launch.demo import DEMO_MODELS
+from scorers.scorer_settings import weights_of
 
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$")
 
@@ -23,7 +24,11 @@ def looks_like_path(model: str) -> bool:
 def named_models(config: Config) -> dict[str, str]:
     """Key of the configuration -> model, for those that run on this machine."""
     policies = {f"policies.{name}.model": one.model for name, one in config.policies.items() if not one.workers}
-    scorers = {f"scorers.{name}.model": one.model for name, one in config.scorers.items() if one.url is None}
+    scorers = {
+        f"scorers.{name}.model": model
+        for name, one in config.scorers.items()
+        if one.url is None and (model := weights_of(one))
+    }
     return policies | scorers
 
 

@@ -18,7 +18,8 @@ from gateway.launch.ports import Need
 from gateway.launch.probe import HttpReady, RedisReady, without_password
 from gateway.upstreams import read_upstreams
 from scorers.endpoint import Endpoint
-from scorers.settings import ScorerConfig, Section
+from scorers.scorer_settings import ScorerConfig, weights_of, with_weights
+from scorers.settings import Section
 
 Stage = tuple[str, str]
 AnySection = TypeVar("AnySection", bound=Section)
@@ -131,7 +132,7 @@ def plan(config: Config, machine: Machine, redis_binary: str | None) -> Plan:
     scorer_config = None
     if own_scorers:
         # As they were given: without an address, and without what the gateway calls that address with.
-        own = {name: config.scorers[name].model_copy(update={"model": one.model}) for name, one in own_scorers.items()}
+        own = {name: with_weights(config.scorers[name], weights_of(one)) for name, one in own_scorers.items()}
         scorer_config = Config(data_dir=data_dir, scorer_server=full.scorer_server, scorers=own)
         parts.append(scorer_part(scorer_config, data_dir, upstreams.scorers[next(iter(own))]))
         server = config.scorer_server
@@ -162,7 +163,10 @@ def filled_in(config: Config, data_dir: Path) -> Config:
         return one.model_copy(update={"workers": workers, "model": _absolute(one.model)})
 
     def scorer(one: ScorerConfig) -> ScorerConfig:
-        return _rooted(one).model_copy(update={**({} if one.url else access), "model": _absolute(one.model)})
+        model = weights_of(one)
+        return with_weights(
+            _rooted(one).model_copy(update={} if one.url else access), _absolute(model) if model else None
+        )
 
     redis_url = config.redis.url or f"redis://127.0.0.1:{config.redis.port}/0"
     return config.model_copy(
@@ -274,7 +278,8 @@ def worker_part(name: str, policy: PolicyConfig, machine: Machine, *, shared: bo
 
 def scorer_part(scorer_config: Config, data_dir: Path, endpoint: Endpoint) -> Part:
     """The scorer server, with all scorers that have no address. endpoint: how it is called."""
-    local = all(local_folder(one.model) for one in scorer_config.scorers.values())
+    weights = filter(None, map(weights_of, scorer_config.scorers.values()))
+    local = all(map(local_folder, weights))
     return Part(
         name="scorers",
         title=f"scorer server ({', '.join(scorer_config.scorers)})",

@@ -65,7 +65,7 @@ def test_every_mistake_is_a_line() -> None:
         ({"redis": {"url": "http://x"}}, "redis.url"),
         ({"policies": {"p": {}}}, "policies.p.model"),
         ({"policies": {"p": {"model": "m", "workers": [{"url": "x"}]}}}, "policies.p.workers.0.url"),
-        ({"scorers": {"s": {"kind": "judge", "model": "m"}}}, "scorers.s.kind"),
+        ({"scorers": {"s": {"kind": "critic", "model": "m"}}}, "scorers.s.kind"),
         ({"profiles": {"d": {"n": 9, "max_n": 8, "reward": None, "safety": None}}}, "profiles.d"),
         ({"profiles": {"d": {"category_thresholds": {"x": 2}}}}, "profiles.d.category_thresholds"),
         ({"policies": {"a b": {"model": "m"}}}, "policies.a b"),
@@ -93,7 +93,7 @@ def test_a_wrong_value_is_one_line_that_names_its_key(data: dict[str, Any], key:
         ),
         (
             {"scorers": {"r": {"kind": "safety", "model": "x"}}, "profiles": {"d": {"reward": "r", "safety": None}}},
-            "file: profiles.d.reward: scorer 'r' has kind 'safety', not 'reward'",
+            "file: profiles.d.reward: scorer 'r' of kind 'safety' gives no number that ranks answers",
         ),
     ],
 )

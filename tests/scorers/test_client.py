@@ -243,9 +243,10 @@ async def test_a_server_that_always_hangs_up_is_unavailable() -> None:
 
 
 async def test_what_a_server_serves_is_listed() -> None:
-    listed = '{"data": [{"id": "r", "kind": "reward", "version": "r@1", "prompt_only": false, "max_tokens": 9}]}'
+    one = '{"id": "r", "kind": "reward", "gives": "value", "version": "r@1", "prompt_only": false, "max_tokens": 9}'
+    listed = f'{{"data": [{one}]}}'
     async with serving(answering(listed)) as client:
-        assert await client.scorers() == [ScorerInfo("r", "reward", "r@1", False, 9)]
+        assert await client.scorers() == [ScorerInfo("r", "reward", "value", "r@1", False, 9)]
     async with serving(answering('{"data": [{"id": "r"}]}')) as client:
         with pytest.raises(ScorerFailed):
             await client.scorers()

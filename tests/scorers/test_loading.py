@@ -12,13 +12,15 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from scorers.contract import Message, Score, ScoreRequest
 from scorers.errors import BadScoreRequest
-from scorers.loading import load_scorer
+from scorers.loading import Loading, load_scorer
 from scorers.model_path import LoadError
 from scorers.model_scorer import ModelScorer
-from scorers.settings import ScorerConfig, ScorerServerConfig
+from scorers.scorer_settings import RewardConfig, SafetyConfig
+from scorers.settings import ScorerServerConfig
 from tests.scorers.models import make_classifier
 
-SERVER = ScorerServerConfig()
+LOADING = Loading(ScorerServerConfig())
+CONFIGS: dict[str, Any] = {"reward": RewardConfig, "safety": SafetyConfig}
 USER: Message = {"role": "user", "content": "What is the capital of France?"}
 
 
@@ -27,7 +29,9 @@ def answer(text: str) -> Message:
 
 
 def load(kind: Any, folder: Path, **kwargs: Any) -> ModelScorer:
-    return load_scorer("it", ScorerConfig(kind=kind, model=str(folder), version=7, **kwargs), SERVER)[0]
+    scorer, _ = load_scorer("it", CONFIGS[kind](kind=kind, model=str(folder), version=7, **kwargs), LOADING)
+    assert isinstance(scorer, ModelScorer)
+    return scorer
 
 
 def plain_logits(folder: Path, messages: list[Message]) -> list[float]:

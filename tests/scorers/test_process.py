@@ -106,10 +106,10 @@ def test_a_missing_folder_is_told_in_a_sentence(tmp_path: Path) -> None:
 def test_a_model_that_fails_to_load_ends_the_server_with_a_sentence(tmp_path: Path) -> None:
     code = """
 import sys, types
-def load_scorer(*_):
+def load(*_):
     raise RuntimeError("no weights\\nin it")
-sys.modules["scorers.loading"] = types.ModuleType("scorers.loading")
-sys.modules["scorers.loading"].load_scorer = load_scorer
+sys.modules["scorers.reward"] = types.ModuleType("scorers.reward")
+sys.modules["scorers.reward"].load = load
 from scorers.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -14,10 +14,12 @@ from scorers.client import ScorerClient
 from scorers.contract import Score, ScoreRequest, ScorerInfo
 from scorers.credentials import Secret
 from scorers.errors import Overloaded
+from scorers.loading import Loading, ServedScorer
 from scorers.metrics import Metrics
+from scorers.scorer_settings import RewardConfig, ScorerConfig
 from scorers.server import create_app
-from scorers.service import ServedScorer, Service
-from scorers.settings import ScorerConfig
+from scorers.service import Service
+from scorers.settings import ScorerServerConfig
 
 BODY: dict[str, Any] = {
     "model": "reward",
@@ -33,7 +35,7 @@ class Scripted:
     waiting = 3
 
     def __init__(self, name: str) -> None:
-        self.info = ScorerInfo(name, "reward", f"{name}@1", False, 100)
+        self.info = ScorerInfo(name, "reward", "value", f"{name}@1", False, 100)
         self.begun = asyncio.Event()
         self.cancelled = asyncio.Event()
 
@@ -63,19 +65,18 @@ class Server:
         self.gate = threading.Event()
         self.failures: list[str] = []
         self.scorers: dict[str, Scripted] = {}
-        configs = {name: ScorerConfig(kind="reward", model="m") for name in ("reward", "second")}
+        configs = {name: RewardConfig(kind="reward", model="m") for name in ("reward", "second")}
         self.metrics = Metrics()
-        self.service = Service(configs, self.load, self.metrics, self.failures.append)
+        self.service = Service(configs, ScorerServerConfig(), self.load, self.metrics, self.failures.append)
         self.app = create_app(self.service, self.metrics, LIMIT, key)
         self.broken = False
 
-    def load(
-        self, name: str, config: ScorerConfig, observe: Callable[[int, int, float], None]
-    ) -> tuple[ServedScorer, str]:
+    def load(self, name: str, config: ScorerConfig, loading: Loading) -> tuple[ServedScorer, str]:
         self.gate.wait(5)
         if self.broken:
             raise OSError("no such\nfile")
-        observe(2, 30, 0.01)
+        assert loading.observe
+        loading.observe(2, 30, 0.01)
         self.scorers[name] = Scripted(name)
         return self.scorers[name], "scripted"
 
