@@ -16,7 +16,6 @@ from starlette.responses import Response
 from gateway import __version__
 from gateway.access.access import Access
 from gateway.access.door import Rules
-from gateway.access.local import is_loopback
 from gateway.admission.admission import Admission
 from gateway.admission.lag import LoopLag
 from gateway.admission.metrics import AdmissionMetrics
@@ -29,7 +28,10 @@ from gateway.api.last_words import LastWords
 from gateway.api.middleware import RequestContext
 from gateway.api.responses import routes as responses
 from gateway.config import Config
+from gateway.control.control import Control
 from gateway.control.profiles import ModelDirectory, ProfileStore
+from gateway.control.scorers import ScorerDirectory
+from gateway.control.shadow import ShadowScoring
 from gateway.errors import ApiError, ConfigError, MethodNotAllowed, NotFound
 from gateway.log.connection import connect
 from gateway.log.writer import RecordLog
@@ -38,12 +40,13 @@ from gateway.serving import ChatService
 from gateway.signing import Signer, load_secret
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.readiness import Readiness
-from gateway.upstreams import Upstreams, read_upstreams, warn_of_unverified
+from gateway.upstreams import Upstreams, read_upstreams, scorer_home, warn_of_unverified
 from gateway.workers.discovery import Discovery, entries_of
 from gateway.workers.fleet import Fleet
 from gateway.workers.metrics import PoolMetrics, WorkersCollector
 from gateway.workers.pool import WorkerPool
 from scorers.client import ScorerClient
+from scorers.local import is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -138,13 +141,30 @@ async def _start(app: FastAPI, config: Config, upstreams: Upstreams, metrics: Me
         stack.push_async_callback(discovery.close)
         await pool.start()
         stack.push_async_callback(pool.close)
-    scorers = {
+    configured = {
         name: ScorerHandle(
-            name, f"{name}@{scorer.version}", ScorerClient(upstreams.scorers[name], session), _SCORER_TIMEOUT_S, metrics
+            name,
+            f"{name}@{scorer.version}",
+            ScorerClient(upstreams.scorers[name], session),
+            _SCORER_TIMEOUT_S,
+            metrics,
+            scorer.relative,
         )
         for name, scorer in config.scorers.items()
     }
-    readiness = Readiness(pools, scorers, log, metrics)
+    home = scorer_home(config, upstreams)
+    server = ScorerClient(home, session) if home else None
+    scorers = ScorerDirectory(configured, partial(_added, server, metrics) if server else None)
+    profiles = ProfileStore(config.profiles)
+    control = Control(redis, config, profiles, scorers, server, metrics.registry)
+    app.state.control = control
+    await control.start()
+    stack.push_async_callback(control.close)
+    shadow = ShadowScoring(scorers, log.accept, redis, metrics.registry)
+    app.state.shadow = shadow
+    await shadow.start()
+    stack.push_async_callback(shadow.close)
+    readiness = Readiness(pools, lambda: scorers.needed(profiles.deciding()), log, metrics)
     await readiness.start()
     stack.push_async_callback(readiness.close)
     rules = Rules(is_loopback(config.gateway.host), config.gateway.allow_anonymous)
@@ -162,10 +182,14 @@ async def _start(app: FastAPI, config: Config, upstreams: Upstreams, metrics: Me
     signer = Signer(secret, config.gateway.feedback_token_ttl_s)
     app.state.signer = signer
     app.state.service = ChatService(
-        config, pools, admissions, scorers, ProfileStore(config.profiles), ModelDirectory(config), log, signer, metrics
+        config, pools, admissions, scorers, profiles, ModelDirectory(config), log, signer, metrics, shadow.offer
     )
     app.state.readiness = readiness
     app.state.started = int(time.time())
+
+
+def _added(server: ScorerClient, metrics: Metrics, name: str, version: str) -> ScorerHandle:
+    return ScorerHandle(name, version, server, _SCORER_TIMEOUT_S, metrics)
 
 
 def _admissions(

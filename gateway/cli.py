@@ -157,6 +157,30 @@ def adapters(context: typer.Context) -> None:
     adapters_app(args=context.args, prog_name="bestow adapters")
 
 
+@app.command(context_settings=PASSED_ON)
+def scorers(context: typer.Context) -> None:
+    """List, add, promote and remove reward models and other scorers (bestow scorers --help)."""
+    from gateway.control.scorer_commands import scorers_app
+
+    scorers_app(args=context.args, prog_name="bestow scorers")
+
+
+@app.command(context_settings=PASSED_ON)
+def profile(context: typer.Context) -> None:
+    """Tune a profile while everything runs, see its history, go back (bestow profile --help)."""
+    from gateway.control.profile_commands import profile_app
+
+    profile_app(args=context.args, prog_name="bestow profile")
+
+
+@app.command(context_settings=PASSED_ON)
+def calibrate(context: typer.Context) -> None:
+    """Measure what a scorer's numbers mean (bestow calibrate --help)."""
+    from gateway.calibrate.commands import calibrate_app
+
+    calibrate_app(args=context.args, prog_name="bestow calibrate")
+
+
 @app.command("demo-models", context_settings=PASSED_ON)
 def demo_models(context: typer.Context) -> None:
     """Train the demo's policy, reward model and safety classifier (minutes on two cores)."""

@@ -4,14 +4,16 @@
 `Config` or raises a `ConfigError` that names the key, what is wrong with it and how to mend it.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from gateway.errors import ConfigError
+from scorers.contract import Gives
 from scorers.scorer_settings import UNKNOWN_KIND, ScorerConfig, location, no_such_kind
 from scorers.settings import (
     Name,
@@ -214,6 +216,18 @@ class PolicyConfig(Section):
     engine: EngineConfig = Field(EngineConfig(), description="How `bestow up` starts that vLLM server.")
 
 
+Action = Literal["refuse", "block", "flag"]
+
+_NAMES = TypeAdapter(list[Name])
+
+
+class PruneStage(Section):
+    scorer: Name = Field(description="A cheap scorer that gives numbers.")
+    keep: int = Field(
+        ge=1, le=127, description="How many of the best by it go on; where no more are left it is not asked."
+    )
+
+
 class ProfileConfig(Section):
     """The tunable settings of a strategy; they seed version 1 of the profile."""
 
@@ -251,12 +265,36 @@ class ProfileConfig(Section):
     reward: Name | None = Field(
         "reward", description="The scorer that ranks candidates; empty: the first safe one wins."
     )
-    safety: Name | None = Field(
-        "safety", description="The scorer that guards prompts and answers; empty: nothing is guarded."
+    prune: list[PruneStage] = Field(
+        [],
+        description="Cheaper scorers before it, each of which lets its best go on, so that reward reads fewer. Those "
+        "given up stay in the log and rank after those that went on.",
+    )
+    safety: Name | list[Name] | None = Field(
+        "safety",
+        description="The scorer that guards prompts and answers, or several, asked in this order, cheap ones first: "
+        "what one flags no other reads, and what passes they have all passed; empty: nothing is guarded.",
+    )
+    second_check: Name | None = Field(
+        None,
+        description="Another guard that reads the winner alone; where it flags one, the next best is tried. The best "
+        "of many is the likelier to be what the guard missed. Live streams have it among their guards. Empty: none.",
+    )
+    shadow: list[Name] = Field(
+        [], description="Scorers that score too, for the log alone: what they say decides nothing and holds up nothing."
     )
     safety_threshold: float = Field(0.5, gt=0, le=1, description="Probability at which a category flags a text.")
     category_thresholds: dict[str, float] = Field(
-        {}, description="Thresholds of single categories, over the general one."
+        {}, description="Thresholds of single categories, over the general one; `guard:category` means one guard's."
+    )
+    action: Action = Field(
+        "refuse",
+        description="What becomes of a text that is flagged. refuse: it is not delivered, and where nothing else is "
+        "safe the answer is the refusal below; block: the same with an error 400; flag: it is delivered, and receipt "
+        "and log say so.",
+    )
+    category_actions: dict[str, Action] = Field(
+        {}, description="Actions of single categories, over the general one; `guard:category` means one guard's."
     )
     unreadable: Literal["unavailable", "pass"] = Field(
         "unavailable",
@@ -269,6 +307,42 @@ class ProfileConfig(Section):
         description="The answer when the prompt, or every candidate, is unsafe.",
     )
     show_candidates: bool = Field(True, description="Whether guidance.return_candidates is allowed.")
+
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """The scorers that guard prompts and answers, in the order in which they are asked."""
+        return (self.safety,) if isinstance(self.safety, str) else tuple(self.safety or ())
+
+    @property
+    def scorers(self) -> dict[str, tuple[str, Gives]]:
+        """All scorers it names: by the key that names it, the scorer and what its scores must be."""
+        found: dict[str, tuple[str, Gives]] = {
+            f"prune.{index}.scorer": (stage.scorer, "value") for index, stage in enumerate(self.prune)
+        }
+        if self.reward is not None:
+            found["reward"] = self.reward, "value"
+        found |= {f"shadow.{index}": (name, "value") for index, name in enumerate(self.shadow)}
+        for index, name in enumerate(self.guards):
+            found["safety" if isinstance(self.safety, str) else f"safety.{index}"] = name, "categories"
+        if self.second_check is not None:
+            found["second_check"] = self.second_check, "categories"
+        return found
+
+    @property
+    def deciding(self) -> list[str]:
+        """The scorers that have a say in an answer: all but the shadow ones."""
+        return [name for key, (name, _) in self.scorers.items() if not key.startswith("shadow.")]
+
+    @field_validator("safety", mode="before")
+    @classmethod
+    def _is_a_name_or_names(cls, value: Any) -> Any:
+        # The union's own errors would be two for each mistake, one a branch.
+        names = value if isinstance(value, list) else [] if value is None else [value]
+        try:
+            _NAMES.validate_python(names)
+        except ValidationError:
+            raise ValueError("it must be a scorer's name or a list of names") from None
+        return value
 
     @field_validator("category_thresholds")
     @classmethod
@@ -286,6 +360,21 @@ class ProfileConfig(Section):
             raise ValueError(f"min_n ({self.min_n}) is above n ({self.n})")
         if self.max_tokens > self.max_tokens_limit:
             raise ValueError(f"max_tokens ({self.max_tokens}) is above max_tokens_limit ({self.max_tokens_limit})")
+        return self
+
+    @model_validator(mode="after")
+    def _scorers_agree(self) -> "ProfileConfig":
+        if self.prune and self.reward is None:
+            raise ValueError("prune needs reward, the scorer that decides among those left")
+        for index, stage in enumerate(self.prune):
+            above, where = (self.prune[index - 1].keep, "the stage before keeps") if index else (self.max_n, "max_n is")
+            if stage.keep >= above:
+                raise ValueError(f"prune.{index}.keep ({stage.keep}) gives up nothing: {where} {above}")
+        keys: dict[str, str] = {}
+        for key, (name, _) in self.scorers.items():
+            if name in keys:
+                raise ValueError(f"{keys[name]} and {key} both name the scorer {name!r}: keep one of them")
+            keys[name] = key
         return self
 
 
@@ -325,23 +414,27 @@ class Config(Section):
                     f"models.{name}.profile: no profile {model.profile!r} (there is {_listed(self.profiles)})"
                 )
         for name, profile in self.profiles.items():
-            for role in ("reward", "safety"):
-                scorer = getattr(profile, role)
-                if scorer is None:
-                    continue
-                if scorer not in self.scorers:
-                    raise ValueError(f"profiles.{name}.{role}: no scorer {scorer!r} (there is {_listed(self.scorers)})")
-                one = self.scorers[scorer]
-                if one.gives != _GIVES[role]:
-                    raise ValueError(f"profiles.{name}.{role}: scorer {scorer!r} of kind {one.kind!r} {_INSTEAD[role]}")
+            check_scorers(f"profiles.{name}", profile, self.scorers)
         return self
 
 
-_GIVES = {"reward": "value", "safety": "categories"}
-_INSTEAD = {"reward": "gives no number that ranks answers", "safety": "gives no categories of unsafe content"}
+_INSTEAD: dict[Gives, str] = {
+    "value": "gives no number that ranks answers",
+    "categories": "gives no categories of unsafe content",
+}
 
 
-def _listed(names: dict[str, Any]) -> str:
+def check_scorers(where: str, profile: ProfileConfig, scorers: Mapping[str, ScorerConfig]) -> None:
+    """Every scorer that a profile names is there and gives what it is named for. Raises ValueError naming the key."""
+    for key, (name, gives) in profile.scorers.items():
+        if name not in scorers:
+            raise ValueError(f"{where}.{key}: no scorer {name!r} (there is {_listed(scorers)})")
+        one = scorers[name]
+        if one.gives != gives:
+            raise ValueError(f"{where}.{key}: scorer {name!r} of kind {one.kind!r} {_INSTEAD[gives]}")
+
+
+def _listed(names: Mapping[str, Any]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 

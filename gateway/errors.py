@@ -5,7 +5,8 @@ BestowError
  ├── StartError                  a part that `bestow up` could not start
  └── ApiError                    becomes an HTTP error in OpenAI's shape
       ├── BadRequest        400  the request itself; `param` names the field
-      │    └── ContextTooLong    the prompt does not fit the policy's context
+      │    ├── ContextTooLong    the prompt does not fit the policy's context
+      │    └── ContentBlocked    what the guard flagged, where the profile's action is to block
       ├── Unauthorized      401  a token or key that is not good for this
       ├── Forbidden         403  a good key without the scope that this needs
       ├── ModelNotFound     404
@@ -74,6 +75,10 @@ class BadRequest(ApiError):
 
 class ContextTooLong(BadRequest):
     code = "context_length_exceeded"
+
+
+class ContentBlocked(BadRequest):
+    code = "content_blocked"
 
 
 class Unauthorized(ApiError):

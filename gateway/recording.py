@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gateway.decoding.candidate import Judged
-from gateway.log.records import CandidateRecord, Interaction
+from gateway.log.records import CandidateRecord, Interaction, ScoreRecord, Verdict
 from gateway.telemetry.metrics import Metrics
 
 
@@ -28,6 +28,12 @@ def candidate_records(
             broken=one.broken,
             finished_ms=since(started_s, one.candidate.finished_s),
             scored_ms=since(started_s, one.scored_s),
+            scores={
+                version: ScoreRecord(score.value, score.calibrated, score.parts, score.steps, score.error)
+                for version, score in one.scores.items()
+            },
+            pruned_by=one.pruned_by,
+            second_check=one.second_check,
         )
         for position, one in enumerate(judged)
     ]
@@ -42,22 +48,34 @@ def count_interaction(metrics: Metrics, record: Interaction, policy: str) -> Non
     metrics.tokens.labels(policy, "sampled").inc(record.usage.sampled_tokens)
     metrics.tokens.labels(policy, "delivered").inc(record.usage.completion_tokens)
     metrics.overhead_seconds.observe(record.timings.overhead_ms / 1000)
-    for category in record.prompt_verdict.flagged if record.prompt_verdict else ():
-        metrics.flagged.labels("prompt", category).inc()
+    _count_flags(metrics, "prompt", record.prompt_verdict)
     if record.candidates:
         metrics.scoring_tail_seconds.observe(record.timings.scoring_tail_ms / 1000)
     for position, candidate in enumerate(record.candidates):
         metrics.candidates.labels(policy, _fate(candidate, position in record.delivered)).inc()
-        for category in candidate.verdict.flagged if candidate.verdict else ():
-            metrics.flagged.labels("candidate", category).inc()
+        _count_flags(metrics, "candidate", candidate.verdict)
+        _count_flags(metrics, "second_check", candidate.second_check)
+
+
+def _count_flags(metrics: Metrics, stage: str, verdict: Verdict | None) -> None:
+    if verdict is None:
+        return
+    for name in verdict.flagged:
+        action = "block" if name in verdict.blocked else "refuse"
+        metrics.flagged.labels(stage, metrics.category(name), action).inc()
+    for name in verdict.noted:
+        metrics.flagged.labels(stage, metrics.category(name), "flag").inc()
 
 
 def _fate(candidate: CandidateRecord, delivered: bool) -> str:
+    verdicts = [verdict for verdict in (candidate.verdict, candidate.second_check) if verdict is not None]
     if delivered:
         return "delivered"
-    if candidate.verdict and candidate.verdict.flagged:
+    if any(verdict.flagged for verdict in verdicts):
         return "flagged"
-    return "unjudged" if candidate.verdict and candidate.verdict.error else "passed_over"
+    if any(verdict.error for verdict in verdicts):
+        return "unjudged"
+    return "pruned" if candidate.pruned_by else "passed_over"
 
 
 def milliseconds(seconds: float) -> float:

@@ -1,14 +1,14 @@
 """One chat request from plan to answer: guard, decoding, choice; and its record in the log, however it ends.
 
 service.begin(request)      -> Exchange     control: which model, profile and bounds (400, 403 and 404 from here)
-exchange.run()              -> Answer       prompt fits? prompt safe? strategy -> the best safe candidates
+exchange.run()              -> Answer       prompt fits? prompt safe? strategy -> second check -> the best safe ones
 exchange.live()             -> Piece ...    the same for one sample that leaves as it comes; its Answer is the last item
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,21 +19,31 @@ from gateway.api.protocol import ChatRequest
 from gateway.config import Config
 from gateway.control.plan import Plan, make_plan
 from gateway.control.profiles import ModelDirectory, ProfileStore
+from gateway.control.shadow import Delivered, delivered_of
 from gateway.decoding.best_of_n import best_of_n
 from gateway.decoding.candidate import Judged
+from gateway.decoding.cascade import steps_of
 from gateway.decoding.first import first
 from gateway.decoding.judge import ScorerJudge
 from gateway.decoding.sampler import PoolSampler
+from gateway.decoding.second_check import checked_again
 from gateway.decoding.strategy import Decision, Progress, Task
 from gateway.decoding.validity import requirements_of
-from gateway.errors import ApiError, ContextTooLong, DeadlineExceeded, GuardUnavailable, WorkerError
+from gateway.errors import (
+    ApiError,
+    ContentBlocked,
+    ContextTooLong,
+    DeadlineExceeded,
+    GuardUnavailable,
+    WorkerError,
+)
 from gateway.guard.guard import Guard
 from gateway.guard.live import LiveGuard
-from gateway.guard.verdict import Thresholds
-from gateway.log.records import Interaction, Outcome, Timings, Usage, Verdict
+from gateway.guard.verdict import Rules
+from gateway.log.records import Interaction, Message, Outcome, Timings, Usage, Verdict
 from gateway.log.writer import RecordLog
 from gateway.recording import candidate_records, count_interaction, milliseconds, since
-from gateway.scoring import ScorerHandle
+from gateway.scoring import Conversation, ScorerHandle
 from gateway.signing import Signer
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.waiting import WaitClock
@@ -43,6 +53,9 @@ from gateway.workers.stream import Part
 logger = logging.getLogger(__name__)
 
 Refused = Literal["prompt", "candidates"]
+
+# How long the second check may read on after the deadline: the best so far must pass it too.
+_SECOND_CHECK_GRACE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,7 @@ class Piece:
 class Answer:
     """What a client gets: `delivered` candidates, best first, or a refusal where `refused` says what was unsafe.
 
+    noted: categories in which the prompt was flagged and let through all the same.
     completion_tokens: of what was delivered. begun: a live stream, some of which had left before it was refused.
     usage_details: OpenAI's two details objects, where the worker counted for what was delivered alone.
     extras: what a worker says of the request as a whole: system_fingerprint, prompt_token_ids, ...
@@ -80,6 +94,8 @@ class Answer:
     extras: dict[str, Any]
     reward_model: str | None
     safety_model: str | None
+    second_check: str | None
+    noted: tuple[str, ...]
     unjudged_passes: bool
     overhead_ms: float
     feedback_token: str
@@ -99,6 +115,7 @@ class ChatService:
         log: RecordLog,
         signer: Signer,
         metrics: Metrics,
+        shadow: Callable[[Delivered | None], None],
         now: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
@@ -110,6 +127,7 @@ class ChatService:
         self.log = log
         self.signer = signer
         self.metrics = metrics
+        self.shadow = shadow
         self.now = now
         self._policy_versions = {name: policy.version for name, policy in config.policies.items()}
 
@@ -139,15 +157,26 @@ class Exchange:
         self._waiting = WaitClock()
         self._prompt_verdict: Verdict | None = None
         self._guard_s = 0.0
+        self._second_check_s = 0.0
         self._queue_s = 0.0
         self._n = plan.n
         self._degraded: str | None = None
         self._ended = False
         settings = plan.profile.settings
-        self.reward = service.scorers[settings.reward] if settings.reward else None
-        safety = service.scorers[settings.safety] if settings.safety else None
-        thresholds = Thresholds(settings.safety_threshold, settings.category_thresholds)
-        self.guard = Guard(safety, thresholds) if safety else None
+        form = request.passed_on.get("response_format")
+        self.conversation = Conversation(
+            request.messages, request.tools, form if isinstance(form, dict) else None, request.guidance.reference
+        )
+        # Kept from here on: a scorer may be replaced while this request runs.
+        self._scorers = {name: service.scorers[name] for name in settings.deciding}
+        self.reward = self._scorers[settings.reward] if settings.reward else None
+        self._input_guard = self._guard_of(settings.guards)
+        self.guard, self.second_check = self._input_guard, None
+        if settings.second_check and plan.live:
+            # What has left cannot be taken back: it reads with the guards.
+            self.guard = self._guard_of((*settings.guards, settings.second_check))
+        elif settings.second_check:
+            self.second_check = self._guard_of((settings.second_check,))
         body = {**plan.sampling, "cache_salt": service.signer.cache_salt(tenant)}
         self._sampler = PoolSampler(
             service.pools[plan.policy],
@@ -160,6 +189,11 @@ class Exchange:
             plan.adapter,
             request.body_bytes,
         )
+
+    @property
+    def _prompt_field(self) -> str:
+        """What an error about the prompt names."""
+        return "prompt" if "prompt" in self.request.passed_on else "messages"
 
     @property
     def extras(self) -> dict[str, Any]:
@@ -176,13 +210,21 @@ class Exchange:
         """Version of the reward model, name@N."""
         return self.reward.version if self.reward else None
 
+    def _guard_of(self, names: Sequence[str]) -> Guard | None:
+        settings = self.plan.profile.settings
+        rules = Rules(
+            settings.safety_threshold, settings.category_thresholds, settings.action, settings.category_actions
+        )
+        return Guard([self._scorers[name] for name in names], rules) if names else None
+
     async def run(self) -> Answer:
         """The answer. Raises ApiError. The interaction is logged before it returns or raises, cancelled ones too."""
         with self._recorded():
             if refusal := await self._admit():
                 return refusal
             with await self._granted() as place:
-                decision = await best_of_n(self._task(place), self._sampler, self._judge(), self.progress)
+                decision = await best_of_n(self._task(place), self._sampler, self._judge(place), self.progress)
+                decision = await self._checked_again(decision)
             return self._decided(decision, place)
 
     async def live(self) -> AsyncGenerator[Piece | Answer, None]:
@@ -192,7 +234,7 @@ class Exchange:
                 yield refusal
                 return
             with await self._granted() as place:
-                parts = first(self._task(place), self._sampler, self._judge(), self._live_guard(), self.progress)
+                parts = first(self._task(place), self._sampler, self._judge(place), self._live_guard(), self.progress)
                 async with aclosing(parts) as items:
                     async for item in items:
                         if isinstance(item, Part):
@@ -213,7 +255,8 @@ class Exchange:
             except ApiError as error:
                 if isinstance(error, WorkerError):
                     self.service.metrics.worker_failures.labels(self.plan.policy, error.code).inc()
-                self._record("failed", status=error.status, error=error.message)
+                outcome: Outcome = "blocked" if isinstance(error, ContentBlocked) else "failed"
+                self._record(outcome, status=error.status, error=error.message)
                 raise
             except Exception as error:
                 logger.exception("request %s failed", self.id)
@@ -221,13 +264,15 @@ class Exchange:
                 raise ApiError("the gateway failed on this request; its log has the reason") from error
 
     async def _admit(self) -> Answer | None:
-        """See that the prompt fits and is safe. Returns the refusal of one that is not safe."""
+        """See that the prompt fits and is safe. Returns the refusal of one that is not, or raises ContentBlocked."""
         try:
             async with asyncio.timeout_at(self._deadline):
                 await self._fit_into_context()
-                self._degraded = await self._check_prompt()
         except TimeoutError:
-            raise DeadlineExceeded("the prompt could not be checked in time", retry_after=5.0) from None
+            raise _prompt_late() from None
+        self._degraded = await self._check_prompt()
+        if self._prompt_verdict and self._prompt_verdict.blocked:
+            raise ContentBlocked("the prompt was blocked by the content policy of this model", param=self._prompt_field)
         if self._prompt_verdict and self._prompt_verdict.flagged:
             return self._finish((), (), "prompt", None, None)
         return None
@@ -249,6 +294,8 @@ class Exchange:
     def _decided(self, decision: Decision, place: Place) -> Answer:
         delivered = tuple(decision.judged[position] for position in decision.order[: self.plan.deliver])
         refused: Refused | None = None if delivered else "candidates"
+        if refused and any(one.blocked for one in decision.judged):
+            raise ContentBlocked("every answer was blocked by the content policy of this model")
         degraded = self._degraded or decision.degraded
         if delivered and len(delivered) < self.plan.deliver:
             degraded = degraded or "fewer_safe"
@@ -277,7 +324,7 @@ class Exchange:
             return
         wanted = max_tokens if self.plan.max_tokens_given else 1
         if count + wanted > limit:
-            prompt = "prompt" if "prompt" in self.request.passed_on else "messages"
+            prompt = self._prompt_field
             raise ContextTooLong(
                 f"This model's context is {limit} tokens. The request needs {count + wanted}: {count} in the {prompt}, "
                 f"{wanted} for the answer. Shorten the {prompt} or lower max_tokens.",
@@ -287,22 +334,47 @@ class Exchange:
 
     async def _check_prompt(self) -> str | None:
         """Ask the guard about the prompt. Returns a reason for `degraded`. Raises GuardUnavailable."""
-        if self.guard is None:
+        if self._input_guard is None:
             return None
         begun = time.perf_counter()
         with self._waiting:
-            verdict = await self.guard.check_prompt(self.request.messages, self.request.tools)
+            verdict = await self._input_guard.check_prompt(self.conversation, self._deadline)
+        self._prompt_verdict = verdict
+        if verdict is None:
+            return None
         self._guard_s = time.perf_counter() - begun
         self.service.metrics.guard_seconds.observe(self._guard_s)
-        self._prompt_verdict = verdict
-        if verdict.error is None:
+        if verdict.flagged or verdict.error is None:
             return None
+        if asyncio.get_running_loop().time() >= self._deadline:
+            raise _prompt_late()
         if self.plan.profile.settings.unreadable == "pass":
             return "guard_unavailable"
         raise GuardUnavailable(
             f"The safety check cannot answer for this prompt: {verdict.error}",
             retry_after=None if verdict.unreadable else 2.0,
         )
+
+    async def _checked_again(self, decision: Decision) -> Decision:
+        """What of the decision the second check lets pass. Raises GuardUnavailable."""
+        if self.second_check is None or not decision.order:
+            return decision
+        guard, plan = self.second_check, self.plan
+        deadline = max(self._deadline, asyncio.get_running_loop().time() + _SECOND_CHECK_GRACE_S)
+
+        async def check(message: Message) -> Verdict:
+            return await guard.check_candidate(self.conversation, message, deadline)
+
+        # What the receipt lists must have passed as well.
+        wanted = len(decision.order) if plan.return_candidates else plan.deliver
+        passes = plan.profile.settings.unreadable == "pass"
+        begun = time.perf_counter()
+        try:
+            with self._waiting:
+                return await checked_again(decision, wanted, check, self.progress, unjudged_passes=passes)
+        finally:
+            self._second_check_s = time.perf_counter() - begun
+            self.service.metrics.second_check_seconds.observe(self._second_check_s)
 
     def _task(self, place: Place) -> Task:
         return Task(
@@ -316,15 +388,16 @@ class Exchange:
         """Further waves when none was safe; the same again at temperature 0 would be the same text."""
         return 0 if self.plan.strategy == "greedy" else self.plan.profile.settings.resample
 
-    def _judge(self) -> ScorerJudge:
+    def _judge(self, place: Place) -> ScorerJudge:
+        settings = self.plan.profile.settings
         return ScorerJudge(
-            self.request.messages,
-            self.request.tools,
-            self.reward,
+            self.conversation,
+            steps_of(settings.prune, settings.reward, self._scorers, place.n),
             self.guard,
             self.requirements,
             self._waiting,
             self._deadline,
+            settings.unreadable == "pass",
         )
 
     def _live_guard(self) -> LiveGuard | None:
@@ -358,7 +431,9 @@ class Exchange:
             usage_details=self._usage_details(len(delivered)),
             extras=self._sampler.extras,
             reward_model=self.reward_model,
-            safety_model=self.guard.scorer.version if self.guard else None,
+            safety_model=self.guard.version if self.guard else None,
+            second_check=self.second_check.version if self.second_check else None,
+            noted=tuple(self._prompt_verdict.noted) if self._prompt_verdict else (),
             unjudged_passes=self.plan.profile.settings.unreadable == "pass",
             overhead_ms=milliseconds(time.perf_counter() - self._started - self._waiting.seconds),
             feedback_token=self.service.signer.feedback_token(self.id, self.user, self.created, tenant=self.tenant),
@@ -367,6 +442,8 @@ class Exchange:
         if refused:
             outcome = "refused_prompt" if refused == "prompt" else "refused_candidates"
         self._record(outcome, answer=answer, decision=decision)
+        profile, deciding = self.plan.profile, self.reward_model
+        self.service.shadow(delivered_of(self.id, self.tenant, profile, deciding, self.conversation, decision))
         return answer
 
     def _usage_details(self, delivered: int) -> dict[str, Any]:
@@ -409,7 +486,9 @@ class Exchange:
             parameters=parameters,
             candidates=candidates,
             reward_model=self.reward_model,
-            safety_model=self.guard.scorer.version if self.guard else None,
+            safety_model=self.guard.version if self.guard else None,
+            second_check=self.second_check.version if self.second_check else None,
+            reference=self.conversation.reference,
             prompt_verdict=self._prompt_verdict,
             chosen=delivered[0] if delivered else None,
             delivered=delivered,
@@ -445,4 +524,9 @@ class Exchange:
             sampling_ms=since(self._loop_started, self.progress.last_candidate_s) or 0.0,
             scoring_tail_ms=milliseconds(decision.scoring_tail_s) if decision else 0.0,
             overhead_ms=milliseconds(total_s - self._waiting.seconds),
+            second_check_ms=milliseconds(self._second_check_s),
         )
+
+
+def _prompt_late() -> DeadlineExceeded:
+    return DeadlineExceeded("the prompt could not be checked in time", retry_after=5.0)

@@ -6,6 +6,7 @@ from ssl import SSLContext
 
 from gateway.config import Config, GatewayConfig
 from gateway.errors import ConfigError
+from gateway.launch.addresses import scorer_server_url
 from gateway.log.connection import RedisAddress, redis_address
 from scorers.endpoint import Endpoint, endpoint
 from scorers.errors import ConfigurationError
@@ -55,6 +56,15 @@ def read_upstreams(config: Config) -> Upstreams:
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return Upstreams(workers, scorers, redis)
+
+
+def scorer_home(config: Config, upstreams: Upstreams) -> Endpoint | None:
+    """The scorer server that takes scorers while the gateway runs: the one that the configuration's are at.
+
+    Where they are at several, the one that scorer_server describes; None where that is none of them.
+    """
+    found = {one.url: one for one in upstreams.scorers.values()}
+    return next(iter(found.values())) if len(found) == 1 else found.get(scorer_server_url(config.scorer_server))
 
 
 def upstream_endpoint(where: str, url: str, upstream: Upstream) -> Endpoint:

@@ -16,6 +16,7 @@ from scorers.configuration import ServerSettings, read_settings
 from scorers.credentials import Secret, api_key
 from scorers.errors import ConfigurationError
 from scorers.loading import load_scorer
+from scorers.local import is_loopback
 from scorers.metrics import Metrics
 from scorers.model_path import LoadError, model_path
 from scorers.scorer_settings import ScorerConfig, weights_of
@@ -60,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     if any(missing):
         print("\n".join(filter(None, missing)), file=sys.stderr)
         return 1
+    # Threads that spin while they wait take the cores from vLLM and from other models; read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     host = options.host or own.host
@@ -130,7 +133,8 @@ def _serve(settings: ServerSettings, listener: socket.socket, key: Secret | None
 
     metrics = Metrics()
     service = Service(settings.scorers, settings.server, load_scorer, metrics, failed)
-    app = create_app(service, metrics, settings.server.max_body_bytes, key)
+    loopback = is_loopback(listener.getsockname()[0])
+    app = create_app(service, metrics, settings.server.max_body_bytes, key, loopback=loopback)
     server = uvicorn.Server(
         uvicorn.Config(
             app,

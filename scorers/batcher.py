@@ -1,75 +1,72 @@
-"""Dynamic batching: whatever waits for a model when it is free is run together, in batches of similar length.
+"""Dynamic batching: what waits for a model when it is free is run together.
 
-There is no artificial delay: an idle model takes a lone input at once, and while it runs, the next batch gathers. Each
-model has one worker thread; the event loop only queues and hands out results.
+Unless `wait_s` says otherwise there is no artificial delay: an idle model takes a lone input at once, and while it
+runs, the next batch gathers. Each model has one worker thread, which runs with as many CPU threads as the server gives
+to each of its models: a busy model shares the cores with the others as the operating system has it, and none waits for
+another's batch to end. The event loop only queues, plans and hands out results.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from scorers.backends.plans import plan_padded
 from scorers.errors import Overloaded, ScorerError, ScorerFailed, ScorerUnavailable
 from scorers.loading import Observe
 
 Row = TypeVar("Row")
 
-_MAX_PADDING = 0.5
+
+@dataclass(frozen=True, slots=True)
+class Ran(Generic[Row]):
+    """One row an input; tokens: positions that the model computed for them, padding included, shared ones once."""
+
+    rows: Sequence[Row]
+    tokens: int
 
 
-def plan_batch(lengths: Sequence[int], max_batch_tokens: int) -> list[int]:
-    """Indices of the inputs to run now, the oldest (index 0) always among them.
-
-    `lengths` are token counts, oldest first, not empty. Grows from the oldest to its nearest in length, while the
-    padded size (longest times count) is at most `max_batch_tokens` and padding is at most half of what is run. One
-    input beyond `max_batch_tokens` runs alone.
-    """
-    order = sorted(range(len(lengths)), key=lambda index: (lengths[index], index))
-    low = high = order.index(0)
-    total = lengths[0]
-    while True:
-        below = lengths[order[low - 1]] if low > 0 else None
-        above = lengths[order[high + 1]] if high + 1 < len(order) else None
-        longest, shortest, count = lengths[order[high]], lengths[order[low]], high - low + 2
-        take_above = above is not None and (below is None or above - longest < shortest - below)
-        nearest = above if take_above else below
-        if nearest is None:
-            break
-        padded = max(longest, nearest) * count
-        if padded > max_batch_tokens or padded - (total + nearest) > _MAX_PADDING * padded:
-            break
-        total += nearest
-        low, high = (low, high + 1) if take_above else (low - 1, high)
-    return sorted(order[low : high + 1])
+Plan = Callable[[Sequence[list[int]], int], list[int]]
+"""Which of the inputs that wait (oldest first) to run now, the oldest among them, and at most so many tokens."""
 
 
 @dataclass(eq=False, slots=True)
 class _Waiting(Generic[Row]):
     ids: list[int]
+    since: float
     done: asyncio.Future[Row | ScorerError]
 
 
 class Batcher(Generic[Row]):
-    """Runs `forward` (one row of output an input) in a thread of its own. Make and use it inside one event loop."""
+    """Runs `forward` in a thread of its own. Use it in one event loop at a time.
+
+    wait_s: how long an input waits at most for others to fill a batch.
+    """
 
     def __init__(
         self,
-        forward: Callable[[list[list[int]]], Sequence[Row]],
+        forward: Callable[[list[list[int]]], Ran[Row]],
         *,
         max_batch_tokens: int,
         max_queue: int,
+        plan: Plan = plan_padded,
+        wait_s: float = 0.0,
         name: str = "model",
         observe: Observe | None = None,
     ) -> None:
         self._forward = forward
         self._max_batch_tokens = max_batch_tokens
         self._max_queue = max_queue
+        self._plan = plan
+        self._wait_s = wait_s
         self._observe = observe
         self._queue: list[_Waiting[Row]] = []
         self._worker: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"forward-{name}")
+        self._grown = asyncio.Event()
         self._closed = False
 
     @property
@@ -88,8 +85,9 @@ class Batcher(Generic[Row]):
         if self._queue and len(self._queue) + len(inputs) > self._max_queue:
             raise Overloaded(f"{len(self._queue)} inputs wait for this scorer, and {self._max_queue} are the most.")
         loop = asyncio.get_running_loop()
-        waiting: list[_Waiting[Row]] = [_Waiting(ids, loop.create_future()) for ids in inputs]
+        waiting: list[_Waiting[Row]] = [_Waiting(ids, loop.time(), loop.create_future()) for ids in inputs]
         self._queue += waiting
+        self._grown.set()
         if waiting and self._worker is None:
             self._worker = loop.create_task(self._work())
         try:
@@ -100,11 +98,12 @@ class Batcher(Generic[Row]):
 
     async def _work(self) -> None:
         try:
-            while self._queue:
-                self._queue = [one for one in self._queue if not one.done.done()]
+            while True:
+                await self._gather()
+                self._drop_cancelled()
                 if not self._queue:
                     return
-                chosen = plan_batch([len(one.ids) for one in self._queue], self._max_batch_tokens)
+                chosen = self._plan([one.ids for one in self._queue], self._max_batch_tokens)
                 batch = [self._queue[index] for index in chosen]
                 left = set(chosen)
                 self._queue = [one for index, one in enumerate(self._queue) if index not in left]
@@ -112,28 +111,45 @@ class Batcher(Generic[Row]):
         finally:
             self._worker = None
 
+    async def _gather(self) -> None:
+        """Until the oldest has waited long enough, or what waits fills a batch."""
+        loop = asyncio.get_running_loop()
+        while self._wait_s and self._queue and not self._closed:
+            self._drop_cancelled()
+            left = min((one.since for one in self._queue), default=0.0) + self._wait_s - loop.time()
+            if left <= 0 or sum(len(one.ids) for one in self._queue) >= self._max_batch_tokens:
+                return
+            self._grown = asyncio.Event()  # of this event loop
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._grown.wait(), left)
+
+    def _drop_cancelled(self) -> None:
+        self._queue = [one for one in self._queue if not one.done.done()]
+
     async def _run_batch(self, batch: list[_Waiting[Row]]) -> None:
         loop = asyncio.get_running_loop()
         inputs = [one.ids for one in batch]
         began = time.perf_counter()
         try:
-            rows = await loop.run_in_executor(self._thread, self._forward, inputs)
-            if len(rows) != len(batch):
-                raise ScorerFailed(f"The model answered {len(rows)} rows for {len(batch)} inputs.")
+            ran = await loop.run_in_executor(self._thread, self._forward, inputs)
+            if len(ran.rows) != len(batch):
+                raise ScorerFailed(f"The model answered {len(ran.rows)} rows for {len(batch)} inputs.")
         except Exception as error:  # whatever a model raises, only this batch fails
             for one in batch:
                 if not one.done.done():
                     one.done.set_result(_as_scorer_error(error))
             return
-        for one, row in zip(batch, rows, strict=True):
+        for one, row in zip(batch, ran.rows, strict=True):
             if not one.done.done():
                 one.done.set_result(row)
         if self._observe is not None:
-            self._observe(len(batch), max(map(len, inputs)) * len(batch), time.perf_counter() - began)
+            given = sum(map(len, inputs))
+            self._observe(len(batch), ran.tokens, time.perf_counter() - began, given=given)
 
     async def close(self) -> None:
         """Take no more, finish what waits, end the thread."""
         self._closed = True
+        self._grown.set()
         if self._worker is not None:
             await asyncio.wait([self._worker])
         self._thread.shutdown(wait=False)

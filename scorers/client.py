@@ -8,18 +8,22 @@ invented and nothing is repaired.
 import asyncio
 import json
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
 
-from scorers.contract import Score, ScoreRequest, ScoreResponse, ScorerInfo, ScorerList
+from scorers.contract import Score, ScoreRequest, ScoreResponse, ScorerInfo, ScorerList, ScorerStatus
 from scorers.endpoint import Endpoint
 from scorers.errors import (
     BadScoreRequest,
+    ChangesClosed,
     Overloaded,
     ScorerError,
     ScorerFailed,
+    ScorerInUse,
     ScorerUnavailable,
     Unauthorized,
     UnknownScorer,
@@ -28,6 +32,9 @@ from scorers.tls import tls_problem
 
 _encode = msgspec.json.Encoder().encode
 _decode_list = msgspec.json.Decoder(ScorerList, strict=True).decode
+_decode_status = msgspec.json.Decoder(ScorerStatus, strict=True).decode
+
+T = TypeVar("T")
 
 
 class _WireScore(msgspec.Struct, frozen=True):
@@ -36,6 +43,10 @@ class _WireScore(msgspec.Struct, frozen=True):
     value: Any = None
     categories: Any = None
     error: Any = None
+    calibrated: Any = None
+    parts: Any = None
+    steps: Any = None
+    unreadable: bool = False
     tokens: int = 0
 
 
@@ -83,9 +94,24 @@ class ScorerClient:
 
     async def scorers(self, timeout_s: float = 3.0) -> list[ScorerInfo]:
         """What the server serves; what it is still loading is not in it. Raises a ScorerError."""
-        raw = await self._call("GET", "/v1/scorers", timeout_s)
+        return (await self.listed(timeout_s)).data
+
+    async def listed(self, timeout_s: float = 3.0) -> ScorerList:
+        """What the server serves, and how far those are that were added while it runs. Raises a ScorerError."""
+        return self._read(await self._call("GET", "/v1/scorers", timeout_s), _decode_list)
+
+    async def put(self, name: str, settings: dict[str, Any], timeout_s: float = 10.0) -> ScorerStatus:
+        """Begin to load a scorer there, or a new version of it. Raises a ScorerError."""
+        body = _encode(settings)
+        return self._read(await self._call("PUT", _place(name), timeout_s, body), _decode_status)
+
+    async def remove(self, name: str, timeout_s: float = 60.0) -> ScorerStatus:
+        """Take a scorer away that was added; it ends what it has. Raises a ScorerError."""
+        return self._read(await self._call("DELETE", _place(name), timeout_s), _decode_status)
+
+    def _read(self, raw: bytes, decode: Callable[[bytes], T]) -> T:
         try:
-            return _decode_list(raw).data
+            return decode(raw)
         except (ValueError, RecursionError) as error:
             raise ScorerFailed(f"The scorer server at {self.url} broke the contract: {error}.") from error
 
@@ -133,19 +159,24 @@ class ScorerClient:
             ssl=self._endpoint.verification,
         ) as response:
             raw = await response.read()
-            if response.status in (401, 403):
+            if response.status == 401 or (response.status == 403 and _code(raw) != ChangesClosed.code):
                 held = "the key it was sent" if self._endpoint.key else "calls without a key"
                 raise Unauthorized(
                     f"The scorer server at {self.url} refuses {held}: set its api_key_file or api_key_env."
                 )
-            if response.status != 200:
+            if response.status not in (200, 202):
                 raise _failure(response.status, raw)
             return raw
+
+
+def _place(name: str) -> str:
+    return f"/v1/scorers/{quote(name, safe='')}"
 
 
 class _Failure(msgspec.Struct, frozen=True):
     message: str
     param: str | None = None
+    code: str | None = None
 
 
 class _FailureBody(msgspec.Struct, frozen=True):
@@ -161,12 +192,23 @@ def _read_response(raw: bytes) -> _WireResponse:
         return msgspec.convert(json.loads(raw), _WireResponse)
 
 
+def _code(raw: bytes) -> str | None:
+    try:
+        return msgspec.json.decode(raw, type=_FailureBody).error.code
+    except (ValueError, RecursionError):
+        return None
+
+
 def _failure(status: int, raw: bytes) -> ScorerError:
     try:
         failure = msgspec.json.decode(raw, type=_FailureBody).error
     except (ValueError, RecursionError):
         failure = _Failure(f"The scorer server answered with status {status}.")
     match status:
+        case 403:
+            return ChangesClosed(failure.message)
+        case 409:
+            return ScorerInUse(failure.message)
         case 400 | 413 | 422:
             return BadScoreRequest(failure.message, failure.param)
         case 404:
@@ -187,18 +229,35 @@ def _checked(score: _WireScore) -> Score:
         what = " and ".join(given) or "nothing"
         return Score(error=f"The scorer answered with {what} where one of value, categories and error is due.")
     if score.error is not None:
-        return Score(error=str(score.error), tokens=tokens)
+        return Score(error=str(score.error), unreadable=score.unreadable, tokens=tokens)
+    parts, steps = score.parts or {}, score.steps or []
+    if not isinstance(parts, dict) or not all(map(_is_finite, parts.values())):
+        return Score(error="The scorer's answer has parts that are no object of finite numbers.", tokens=tokens)
+    if not isinstance(steps, list) or not all(map(_is_finite, steps)):
+        return Score(error="The scorer's answer has steps that are no list of finite numbers.", tokens=tokens)
+    more: dict[str, Any] = {
+        "parts": {name: float(value) for name, value in parts.items()},
+        "steps": [float(step) for step in steps],
+        "tokens": tokens,
+    }
     if score.value is not None:
         if not _is_finite(score.value):
             return Score(error="The scorer answered with a reward that is not a finite number.", tokens=tokens)
-        return Score(value=float(score.value), tokens=tokens)
+        if score.calibrated is not None and not _is_share(score.calibrated):
+            return Score(error="The scorer's calibrated reward is not a number in [0, 1].", tokens=tokens)
+        calibrated = None if score.calibrated is None else float(score.calibrated)
+        return Score(value=float(score.value), calibrated=calibrated, **more)
     categories = score.categories
     if not isinstance(categories, dict) or not categories:
         return Score(error="The scorer answered with categories that are no object of probabilities.", tokens=tokens)
     for name, probability in categories.items():
-        if not _is_finite(probability) or not 0.0 <= probability <= 1.0:
+        if not _is_share(probability):
             return Score(error=f"The scorer's answer for {name!r} is not a probability in [0, 1].", tokens=tokens)
-    return Score(categories={name: float(p) for name, p in categories.items()}, tokens=tokens)
+    return Score(categories={name: float(p) for name, p in categories.items()}, **more)
+
+
+def _is_share(number: Any) -> bool:
+    return _is_finite(number) and 0.0 <= number <= 1.0
 
 
 def _is_finite(number: Any) -> bool:

@@ -42,7 +42,7 @@ def read_settings(path: Path) -> ServerSettings:
     try:
         file = _File.model_validate(data)
     except ValidationError as error:
-        raise ConfigurationError("\n".join(f"{path}: {_explain(one)}" for one in error.errors())) from None
+        raise ConfigurationError("\n".join(f"{path}: {explain(one)}" for one in error.errors())) from None
     served = {name: scorer for name, scorer in file.scorers.items() if scorer.url is None}
     if not served:
         raise ConfigurationError(
@@ -51,7 +51,8 @@ def read_settings(path: Path) -> ServerSettings:
     return ServerSettings(file.scorer_server, served)
 
 
-def _explain(error: Any) -> str:
+def explain(error: Any) -> str:
+    """One of pydantic's errors in words: which key, and what is wrong with it."""
     where = location(error)
     if error["type"] == "extra_forbidden":
         return f"{where}: there is no such key"

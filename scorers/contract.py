@@ -4,8 +4,10 @@ One request names one scorer, one conversation and any number of candidates; the
 in the same order. Without candidates the conversation itself is judged (what an input guard asks), and the answer
 holds one score.
 
-    POST /v1/score     ScoreRequest -> ScoreResponse
-    GET  /v1/scorers   -> ScorerList
+    POST   /v1/score            ScoreRequest -> ScoreResponse
+    GET    /v1/scorers          -> ScorerList
+    PUT    /v1/scorers/{name}   a scorer's settings, as in the file -> ScorerStatus
+    DELETE /v1/scorers/{name}   -> ScorerStatus, of what is gone
 
 A scorer that fails for one candidate says so in that candidate's `error`; it never invents a number.
 """
@@ -28,7 +30,7 @@ class ScoreRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """What to score: `messages` is the prompt, each of `candidates` one assistant message that could follow it.
 
     response_format: the form that was asked for, as OpenAI's API has it. reference: the expected answer, where it is
-    known. Both are for verifiers.
+    known. Both are for verifiers. raw: leave the scorer's calibration out (what `bestow calibrate` measures).
     """
 
     model: str
@@ -37,6 +39,7 @@ class ScoreRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     tools: list[dict[str, Any]] = []
     response_format: dict[str, Any] | None = None
     reference: str | None = None
+    raw: bool = False
 
 
 class Score(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,8 +97,27 @@ class ScorerInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     vocabulary: str = ""
 
 
+class ScorerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far a scorer is that was added while the server runs.
+
+    version: the name@N that was asked for last; settings: the fingerprint of its settings (`live_settings`).
+    serving: the name@N that answers; empty for none. Where a new version fails to load, the one before it answers on.
+    reason: why it failed, in one sentence.
+    """
+
+    id: str
+    version: str
+    settings: str
+    state: Literal["loading", "ready", "failed"]
+    serving: str = ""
+    reason: str = ""
+
+
 class ScorerList(msgspec.Struct, frozen=True):
+    """data: all that answer. added: those that came while the server runs, loading and failed ones too."""
+
     data: list[ScorerInfo]
+    added: list[ScorerStatus] = []
 
 
 class Scorer(Protocol):
@@ -109,4 +131,17 @@ class Scorer(Protocol):
 
         Raises a `scorers.errors.ScorerError` where it cannot answer at all.
         """
+        ...
+
+
+class ServedScorer(Scorer, Protocol):
+    """What the scorer server needs besides: its queue, and an end."""
+
+    @property
+    def waiting(self) -> int:
+        """Inputs in the queue."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what waits."""
         ...

@@ -5,7 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
-from scorers.contract import Score, ScoreRequest, ScorerInfo
+from scorers.calibration.calibrated import CalibratedScorer
+from scorers.calibration.calibration import read_calibration
+from scorers.contract import ServedScorer as ServedScorer
+from scorers.model_path import LoadError
 from scorers.scorer_settings import ScorerConfig
 from scorers.settings import ScorerServerConfig
 
@@ -21,22 +24,16 @@ _MODULES = {
     "patterns": "scorers.guards.patterns",
 }
 
-Observe = Callable[[int, int, float], None]
-"""Called after each batch with inputs, padded tokens and seconds."""
+
+class Observe(Protocol):
+    """Called after each batch with inputs, tokens that ran and seconds. given: the tokens of the inputs, where what ran
+    is more (padding) or less (beginnings that are shared)."""
+
+    def __call__(self, inputs: int, tokens: int, seconds: float, *, given: int | None = None) -> None: ...
 
 
-class ServedScorer(Protocol):
-    """What the server needs of a scorer: the contract, its queue, and an end."""
-
-    @property
-    def info(self) -> ScorerInfo: ...
-
-    @property
-    def waiting(self) -> int: ...
-
-    async def score(self, request: ScoreRequest) -> list[Score]: ...
-
-    async def close(self) -> None: ...
+Cached = Callable[[int, int], None]
+"""Called after each call of a backend with a cache, with its hits and misses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +43,20 @@ class Loading:
     server: ScorerServerConfig
     observe: Observe | None = None
     loaded: Mapping[str, ServedScorer] = field(default_factory=dict)
+    cached: Cached | None = None
 
 
 def load_scorer(name: str, config: ScorerConfig, loading: Loading) -> tuple[ServedScorer, str]:
     """The scorer, and where and how it runs in a few words. Blocks; call it in a thread. Raises LoadError."""
     module = importlib.import_module(_MODULES[config.kind])
-    return cast(tuple[ServedScorer, str], module.load(name, config, loading))
+    if config.calibration is None:
+        return cast(tuple[ServedScorer, str], module.load(name, config, loading))
+    # Read before the weights are: a wrong file is told at once.
+    calibration = read_calibration(config.calibration, f"{name}@{config.version}")
+    scorer, words = cast(tuple[ServedScorer, str], module.load(name, config, loading))
+    if calibration.scorer != scorer.info.version:
+        raise LoadError(
+            f"The calibration {config.calibration} was measured on {calibration.scorer}, not on {scorer.info.version}: "
+            "measure it again with `bestow calibrate`, or leave `calibration` out."
+        )
+    return CalibratedScorer(scorer, calibration), f"{words}, calibrated"

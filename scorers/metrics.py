@@ -1,6 +1,7 @@
 """The scorer server's metrics, in a registry of their own. Names, types and labels are declared here, before use."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -44,9 +45,33 @@ class Metrics:
         )
         self.batch_tokens = Histogram(
             "bestow_scorer_batch_tokens",
-            "Padded tokens in one batch.",
+            "Tokens run in one batch, padding included, beginnings that inputs share once.",
             ["scorer"],
             buckets=_TOKENS,
+            registry=self.registry,
+        )
+        self.padding_tokens = Counter(
+            "bestow_scorer_padding_tokens",
+            "Of the tokens run, those that only fill up a batch.",
+            ["scorer"],
+            registry=self.registry,
+        )
+        self.reused_tokens = Counter(
+            "bestow_scorer_reused_tokens",
+            "Tokens asked for that did not run, since others of a batch, or kept ones, begin with them.",
+            ["scorer"],
+            registry=self.registry,
+        )
+        self.cache_hits = Counter(
+            "bestow_scorer_cache_hits",
+            "Inputs answered by the score cache, or by an equal input that was running.",
+            ["scorer"],
+            registry=self.registry,
+        )
+        self.cache_misses = Counter(
+            "bestow_scorer_cache_misses",
+            "Inputs that the score cache did not know.",
+            ["scorer"],
             registry=self.registry,
         )
         self.queue_depth = Gauge(
@@ -56,18 +81,45 @@ class Metrics:
             "bestow_scorer_model_load_seconds", "Time to load the model.", ["scorer"], registry=self.registry
         )
 
-    def observer(self, scorer: str) -> Callable[[int, int, float], None]:
-        """What a batcher calls after each batch: inputs, padded tokens, seconds."""
-        items, tokens = self.batch_items.labels(scorer), self.batch_tokens.labels(scorer)
-        seconds = self.forward_seconds.labels(scorer)
+    def observer(self, scorer: str) -> "BatchObserver":
+        """What a backend calls after each batch. Tokens a second: batch_tokens_sum over forward_seconds_sum."""
+        return BatchObserver(
+            self.batch_items.labels(scorer),
+            self.batch_tokens.labels(scorer),
+            self.forward_seconds.labels(scorer),
+            self.padding_tokens.labels(scorer),
+            self.reused_tokens.labels(scorer),
+        )
 
-        def observe(batch_items: int, batch_tokens: int, forward_seconds: float) -> None:
-            items.observe(batch_items)
-            tokens.observe(batch_tokens)
-            seconds.observe(forward_seconds)
+    def cached(self, scorer: str) -> Callable[[int, int], None]:
+        """What a score cache calls after each call: hits, misses."""
+        all_hits, all_misses = self.cache_hits.labels(scorer), self.cache_misses.labels(scorer)
 
-        return observe
+        def count(hits: int, misses: int) -> None:
+            all_hits.inc(hits)
+            all_misses.inc(misses)
+
+        return count
 
     def page(self) -> bytes:
         """The text that Prometheus reads."""
         return generate_latest(self.registry)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchObserver:
+    """Implements `scorers.loading.Observe` for one scorer."""
+
+    items: Histogram
+    tokens: Histogram
+    seconds: Histogram
+    padding: Counter
+    reused: Counter
+
+    def __call__(self, inputs: int, tokens: int, seconds: float, *, given: int | None = None) -> None:
+        self.items.observe(inputs)
+        self.tokens.observe(tokens)
+        self.seconds.observe(seconds)
+        if given is not None:
+            self.padding.inc(max(0, tokens - given))
+            self.reused.inc(max(0, given - tokens))

@@ -1,5 +1,6 @@
 """What a scorer needs of a model besides its weights: tokenizer, labels, limits. Enough where vLLM runs the weights."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,15 @@ def load_files(model: str, max_tokens: int | None = None) -> ModelFiles:
         multi_label=config.problem_type == "multi_label_classification",
         max_tokens=_limit(model, config, tokenizer, max_tokens),
     )
+
+
+def vocabulary(files: ModelFiles) -> str:
+    """A fingerprint of which token has which id, added tokens included: equal where ids mean the same."""
+    by_id = sorted((index, token) for token, index in files.tokenizer.get_vocab().items())
+    digest = hashlib.blake2b(digest_size=16)
+    for index, token in by_id:
+        digest.update(f"{index}:{token}\0".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 def _limit(model: str, config: Any, tokenizer: PreTrainedTokenizerBase, wanted: int | None) -> int:

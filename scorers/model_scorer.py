@@ -12,7 +12,7 @@ from scorers.errors import BadScoreRequest, ScorerError
 
 
 class Encoder(Protocol):
-    """A conversation, ending with `candidate` where there is one, to token ids. Raises BadScoreRequest."""
+    """A conversation, ending with `candidate` where there is one, to token ids. Raises BadScoreRequest, CannotScore."""
 
     def encode(
         self, messages: Sequence[Message], candidate: Message | None, tools: Sequence[dict[str, Any]]
@@ -76,8 +76,9 @@ class ModelScorer:
         for candidate in request.candidates or (None,):
             if given_up.is_set():
                 break
-            ids = self._encoder.encode(request.messages, candidate, request.tools)
+            ids: list[int] = []
             try:
+                ids = self._encoder.encode(request.messages, candidate, request.tools)
                 prepared.append(_Input(self._reader.windows(ids), len(ids)))
             except CannotScore as error:
                 prepared.append(Score(error=str(error), tokens=len(ids)))

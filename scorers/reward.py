@@ -1,26 +1,35 @@
-"""A reward model: one label, whose raw logit is the reward. Never squashed: a sigmoid is 1.0 for all logits over 17."""
+"""A reward model: one label, whose raw logit is the reward, or several, of which it is a weighted sum.
+
+Never squashed: a sigmoid is 1.0 for all logits over 17. How a conversation becomes ids is the model's family's.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from scorers.backend import Pooled, Row
 from scorers.backends.opening import open_backend
 from scorers.contract import Score, ScorerInfo
+from scorers.families import Family
 from scorers.loading import Loading
-from scorers.model_files import ModelFiles, load_files
+from scorers.model_family import check_template, family_of, within_recommended
+from scorers.model_files import ModelFiles, load_files, vocabulary
 from scorers.model_path import LoadError
-from scorers.model_scorer import CannotScore, ModelScorer
+from scorers.model_scorer import CannotScore, Encoder, ModelScorer
 from scorers.reading import Sort
 from scorers.scorer_settings import RewardConfig
-from scorers.template import ChatTemplate
+from scorers.template import ChatTemplate, FramedText
 from scorers.trial import try_scorer
 
 
 class RewardReader:
-    """Reads a whole input or says that it is too long: a reward for the first part of an answer is another number."""
+    """Reads a whole input or says that it is too long: a reward for the first part of an answer is another number.
 
-    def __init__(self, max_tokens: int) -> None:
+    labels: names and weights of a model with several, in its order; empty: it has one, whose logit is the reward.
+    """
+
+    def __init__(self, max_tokens: int, labels: Sequence[tuple[str, float]] = ()) -> None:
         self._max_tokens = max_tokens
+        self._labels = tuple(labels)
 
     def windows(self, ids: list[int]) -> list[list[int]]:
         """The input itself. Raises CannotScore where it is empty or too long."""
@@ -31,37 +40,74 @@ class RewardReader:
         return [ids]
 
     def score(self, rows: Sequence[Row], tokens: int) -> Score:
-        """The logit. Raises CannotScore where it is no finite number."""
-        [[value]] = rows
-        if not math.isfinite(value):
-            raise CannotScore(f"The model answered {value}, which is no finite number.")
-        return Score(value=value, tokens=tokens)
+        """The logit, or the sum with each label's raw logit in `parts`. Raises CannotScore where one is not finite."""
+        [logits] = rows
+        for logit in logits:
+            if not math.isfinite(logit):
+                raise CannotScore(f"The model answered {logit}, which is no finite number.")
+        if not self._labels:
+            [value] = logits
+            return Score(value=value, tokens=tokens)
+        value = math.fsum(weight * logit for (_, weight), logit in zip(self._labels, logits, strict=True))
+        parts = {label: logit for (label, _), logit in zip(self._labels, logits, strict=True)}
+        return Score(value=value, parts=parts, tokens=tokens)
 
 
-def reward_parts(files: ModelFiles) -> tuple[ChatTemplate, RewardReader]:
-    """How this model reads conversations and what its rows mean. Raises LoadError where it is no reward model.
+def weighed_labels(files: ModelFiles, weights: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Each label with its weight, in the model's order; empty where the only label's logit is the reward.
+
+    A label that is not named counts nothing. Raises LoadError.
+    """
+    labels = files.labels
+    listed = ", ".join(labels)
+    if not weights:
+        if len(labels) == 1:
+            return []
+        raise LoadError(
+            f"{files.name} has {len(labels)} labels ({listed}); say with `weights` what each counts in the reward. "
+            "A classifier of unsafe content has kind: safety."
+        )
+    if len(set(labels)) < len(labels):
+        raise LoadError(f"{files.name} has labels of the same name ({listed}), so weights cannot tell them apart.")
+    if unknown := [label for label in weights if label not in labels]:
+        raise LoadError(f"`weights` names {', '.join(unknown)}, but the labels of {files.name} are {listed}.")
+    if not any(weights.values()):
+        raise LoadError(f"All `weights` are 0, so every reward would be; the labels of {files.name} are {listed}.")
+    return [(label, weights.get(label, 0.0)) for label in labels]
+
+
+def encoder_of(files: ModelFiles, family: Family) -> Encoder:
+    """How this model reads conversations. Raises LoadError where its files do not fit the family.
 
     It reads what its own template shows, as in training, and besides refusals and tool calls, without which an answer
     that has nothing else would be scored as the empty one.
     """
-    if len(files.labels) != 1:
+    prompt = family.prompt
+    if prompt.shape == "template":
+        check_template(files, family)
+        return ChatTemplate(files.tokenizer, files.tokens, Sort.ACTION, prompt)
+    if prompt.shape == "pair" and (getattr(files.config, "type_vocab_size", None) or 0) > 1:
         raise LoadError(
-            f"{files.name} has {len(files.labels)} labels; a reward model served here has exactly one. "
-            "A classifier of unsafe content has kind: safety."
+            f"{files.name} tells the two texts of a pair apart by token types, which are not sent to it here. If it "
+            "was trained on answers alone, set `family: answer`."
         )
-    if not files.tokenizer.chat_template:
-        raise LoadError(
-            f"The tokenizer of {files.name} has no chat template, which a reward model needs to read a "
-            "conversation as it did in training."
-        )
-    template = ChatTemplate(files.tokenizer, files.tokens, Sort.ACTION)
-    return template, RewardReader(files.max_tokens)
+    return FramedText(files.tokens, prompt, alone=prompt.shape == "answer")
+
+
+def reward_parts(
+    files: ModelFiles, weights: Mapping[str, float] | None = None, family: Family | None = None
+) -> tuple[Encoder, RewardReader]:
+    """How this model reads conversations and what its rows mean. Raises LoadError where it is no reward model."""
+    labels = weighed_labels(files, weights or {})
+    return encoder_of(files, family or family_of(files, "reward", None)), RewardReader(files.max_tokens, labels)
 
 
 def load(name: str, config: RewardConfig, loading: Loading) -> tuple[ModelScorer, str]:
     """The scorer, and where and how it runs in a few words. Raises LoadError."""
     files = load_files(config.model, config.max_tokens)
-    encoder, reader = reward_parts(files)
+    family = family_of(files, config.kind, config.family)
+    files = within_recommended(files, family, config.max_tokens)
+    encoder, reader = reward_parts(files, config.weights, family)
     backend, about = open_backend(name, files, Pooled(), loading, dtype=config.dtype, vllm=config.vllm)
     try_scorer(name, files.name, encoder, reader, backend)
     info = ScorerInfo(
@@ -71,6 +117,7 @@ def load(name: str, config: RewardConfig, loading: Loading) -> tuple[ModelScorer
         version=f"{name}@{config.version}",
         prompt_only=False,
         max_tokens=files.max_tokens,
+        vocabulary=vocabulary(files),
     )
     scorer = ModelScorer(info, encoder, reader, backend, max_candidates=loading.server.max_queue)
-    return scorer, f"{config.model} {about}, labels: {', '.join(files.labels)}"
+    return scorer, f"{config.model} {about}, family {family.name}, labels: {', '.join(files.labels)}"

@@ -17,9 +17,10 @@ from scorers.backend import Pooled, Row
 from scorers.backends.opening import open_backend
 from scorers.contract import Score, ScorerInfo
 from scorers.loading import Loading
-from scorers.model_files import ModelFiles, load_files
+from scorers.model_files import ModelFiles, load_files, vocabulary
 from scorers.model_path import LoadError
 from scorers.model_scorer import CannotScore, Encoder, ModelScorer
+from scorers.probability import sigmoid, softmax
 from scorers.reading import Sort
 from scorers.scorer_settings import SafetyConfig
 from scorers.template import ChatTemplate, PlainText
@@ -96,24 +97,10 @@ class SafetyReader:
         """The largest probability of each category over the windows. Raises CannotScore for logits not finite."""
         if not all(math.isfinite(logit) for row in rows for logit in row):
             raise CannotScore("The model answered with a number that is not finite.")
-        squash = sigmoids if self._multi_label else softmax
-        read = [squash(row) for row in rows]
+        read = [[*map(sigmoid, row)] if self._multi_label else softmax(row) for row in rows]
         return Score(
             categories={name: max(row[index] for row in read) for index, name in self._categories}, tokens=tokens
         )
-
-
-def sigmoids(logits: Sequence[float]) -> list[float]:
-    """1 / (1 + exp(-x)) of each, without overflow."""
-    return [1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)) for x in logits]
-
-
-def softmax(logits: Sequence[float]) -> list[float]:
-    """exp(x) over the sum of exp, without overflow."""
-    largest = max(logits)
-    weights = [math.exp(x - largest) for x in logits]
-    total = sum(weights)
-    return [weight / total for weight in weights]
 
 
 def safety_parts(files: ModelFiles, safe_labels: Collection[str]) -> tuple[Encoder, SafetyReader]:
@@ -168,6 +155,7 @@ def load(name: str, config: SafetyConfig, loading: Loading) -> tuple[ModelScorer
         prompt_only=True,
         max_tokens=files.max_tokens,
         categories=reader.names,
+        vocabulary=vocabulary(files),
     )
     scorer = ModelScorer(info, encoder, reader, backend, max_candidates=loading.server.max_queue)
     return scorer, f"{config.model} {about}, labels: {', '.join(files.labels)}"

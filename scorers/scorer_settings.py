@@ -7,12 +7,13 @@ those that give "categories" guard prompts and answers.
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from scorers.contract import Gives, Kind
 from scorers.settings import Name, Section, Upstream, Url, check_address
 
 Dtype = Literal["float32", "bfloat16", "auto"]
+Aggregate = Literal["last", "min", "prod", "mean"]
 
 
 class VllmConfig(Upstream):
@@ -21,6 +22,7 @@ class VllmConfig(Upstream):
     url: Url = Field(description="Base address of that vLLM server, without /v1.")
     model: str | None = Field(None, description="What it calls the model; empty: the only one it serves.")
     timeout_s: float = Field(30.0, gt=0, description="Longest wait for one of its answers.")
+    start_timeout_s: float = Field(900.0, gt=0, description="Longest wait for it to be ready, when the scorer loads.")
 
     @model_validator(mode="after")
     def _address_agrees(self) -> Self:
@@ -37,6 +39,14 @@ class _Scorer(Upstream):
     url: Url | None = Field(
         None, description="Scorer server that runs it; empty: `bestow up` starts one for all such scorers."
     )
+    calibration: Path | None = Field(
+        None, description="Calibration made by `bestow calibrate`: quantiles of rewards, temperature of probabilities."
+    )
+
+    @property
+    def relative(self) -> bool:
+        """Whether its scores depend on the other candidates of a request, which must come together then."""
+        return False
 
     @model_validator(mode="after")
     def _address_agrees(self) -> Self:
@@ -57,17 +67,16 @@ class _ModelScorer(_Scorer):
         None, description="How its prompts are made (`bestow scorers families` lists them); empty: found by the model."
     )
     vllm: VllmConfig | None = Field(None, description="A vLLM server that runs the weights; empty: run here.")
-    calibration: Path | None = Field(
-        None, description="Calibration made by `bestow calibrate`: quantiles of rewards, temperature of probabilities."
-    )
 
 
 # In each class below, the fields of the base named last come first in the generated example.
 class _Reward(Section):
     kind: Literal["reward"] = Field(description="reward: one raw number; safety: a probability a category.")
     model: str = Field(min_length=1, description="Hugging Face id or local folder of a sequence classifier.")
-    weights: dict[str, float] = Field(
-        {}, description="Of a model with several labels: what each counts; the reward is the weighted sum."
+    weights: dict[str, FiniteFloat] = Field(
+        {},
+        description="Of a model with several labels: what each counts; the reward is the weighted sum of raw scores. "
+        "One that is not named counts nothing.",
     )
 
 
@@ -77,7 +86,7 @@ class RewardConfig(_ModelScorer, _Reward):
 
 class _Ensemble(Section):
     kind: Literal["ensemble"] = Field(description="Several reward models as one.")
-    members: dict[Name, float] = Field(
+    members: dict[Name, FiniteFloat] = Field(
         min_length=2, description="Scorers of the same server and what each counts; they are served by themselves too."
     )
     standardise: bool = Field(
@@ -91,16 +100,22 @@ class EnsembleConfig(_Scorer, _Ensemble):
 
 class _Process(Section):
     kind: Literal["process"] = Field(description="A process reward model: a score for each step.")
-    model: str = Field(min_length=1, description="Hugging Face id or local folder of a token classifier.")
-    separator: str = Field("\n\n", min_length=1, description="What stands between two steps of an answer.")
+    model: str = Field(
+        min_length=1, description="Hugging Face id or local folder of a token classifier, or of Math-Shepherd."
+    )
+    separator: str | None = Field(
+        None, min_length=1, description="What stands between two steps of an answer; empty: its family's, a blank line."
+    )
     step_token: str | None = Field(
         None, description="Token at which the model scores a step; empty: its family's (such as <extra_0>)."
     )
     good_label: str | None = Field(
         None, description="Label whose probability is a step's score; empty: the last of two, or the only one raw."
     )
-    aggregate: Literal["last", "min", "prod", "mean"] = Field(
-        "last", description="How the steps' scores become the reward."
+    aggregate: Aggregate = Field(
+        "last",
+        description="How the steps' scores become the reward: the last one, the smallest, the logarithm of their "
+        "product (which never sinks to 0), or their mean.",
     )
 
 
@@ -117,10 +132,27 @@ class _Judge(Section):
     constitution: Path | None = Field(
         None, description="Principles with ids, examples and an order of authority (YAML); empty: the built-in one."
     )
+    opponents: int = Field(
+        8,
+        ge=2,
+        multiple_of=2,
+        description="Pairwise: with how many others each answer is compared, both ways; all where there are no more.",
+    )
 
 
 class JudgeConfig(_ModelScorer, _Judge):
     """A generative model whose verdict is read from token probabilities."""
+
+    @model_validator(mode="after")
+    def _has_no_family(self) -> Self:
+        if self.family is not None:
+            raise ValueError("family is not for a judge: the chat template of its model makes the prompt")
+        return self
+
+    @property
+    def relative(self) -> bool:
+        """Answers that are compared two by two are scored by how they do against each other."""
+        return self.mode == "pairwise"
 
 
 class _Verifier(Section):
@@ -131,6 +163,7 @@ class _Verifier(Section):
         "point of the group bestow.verifiers.",
     )
     options: dict[str, Any] = Field({}, description="The check's own settings (`bestow scorers verifiers` lists them).")
+    timeout_s: float = Field(5.0, gt=0, description="Longest that an own check may take for one answer.")
 
 
 class VerifierConfig(_Scorer, _Verifier):
@@ -162,7 +195,9 @@ class _GenerativeSafety(Section):
     )
     model: str = Field(min_length=1, description="Hugging Face id or local folder of a language model.")
     template: Path | None = Field(
-        None, description="Prompt format and labels of another family (YAML); empty: by the model's family."
+        None,
+        description="Guard format of another family (YAML, as deploy/guard-format.example.yaml); empty: by the model's "
+        "family.",
     )
 
 
@@ -171,18 +206,36 @@ class GenerativeSafetyConfig(_ModelScorer, _GenerativeSafety):
 
     gives: ClassVar[Gives] = "categories"
 
+    @model_validator(mode="after")
+    def _one_format(self) -> Self:
+        if self.template and self.family:
+            raise ValueError("template and family both say how its prompts are made: keep one of them")
+        return self
+
+
+class ModerationEndpoint(Upstream):
+    """A service that answers as OpenAI's /v1/moderations does."""
+
+    url: Url = Field(description="Base address of the service, /v1 included (it is asked at /moderations).")
+    model: str | None = Field(None, description="Which of its models; empty: its default.")
+    timeout_s: float = Field(10.0, gt=0, description="Longest wait for one of its answers.")
+
+    @model_validator(mode="after")
+    def _address_agrees(self) -> Self:
+        check_address(self.url, self)
+        return self
+
 
 class _Moderation(Section):
     kind: Literal["moderation"] = Field(description="An OpenAI-style moderation endpoint.")
-    endpoint: Url = Field(description="Base address of the service, /v1 included (it is asked at /moderations).")
-    model: str | None = Field(None, description="Which of its models; empty: its default.")
-    endpoint_key_file: Path | None = Field(None, description="File with the key it asks for.")
-    endpoint_key_env: str | None = Field(None, description="Environment variable with that key, instead of a file.")
-    timeout_s: float = Field(10.0, gt=0, description="Longest wait for one of its answers.")
+    endpoint: ModerationEndpoint = Field(description="The service, and how to speak to it.")
+    window: int = Field(
+        2000, ge=100, description="Characters sent as one text; a longer one is judged in pieces that overlap."
+    )
 
 
 class ModerationConfig(_Guard, _Moderation):
-    """A service that answers as OpenAI's /v1/moderations does."""
+    """A guard at another's service: texts of prompts and answers leave for it."""
 
 
 class _Patterns(Section):

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import re
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -14,7 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scorers.contract import ScoreRequest, ScoreResponse, ScorerList
 from scorers.credentials import Secret
-from scorers.errors import BadScoreRequest, ScorerError
+from scorers.errors import BadScoreRequest, ChangesClosed, Overloaded, ScorerError, WrongSetting
+from scorers.local import from_this_machine
 from scorers.metrics import Metrics
 from scorers.service import Service
 
@@ -25,10 +27,13 @@ _encode = msgspec.json.Encoder().encode
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
 
 
-def create_app(service: Service, metrics: Metrics, max_body_bytes: int, key: Secret | None = None) -> FastAPI:
+def create_app(
+    service: Service, metrics: Metrics, max_body_bytes: int, key: Secret | None = None, *, loopback: bool = False
+) -> FastAPI:
     """The application; it starts the service's loading when it starts, and closes it when it stops.
 
-    key: what /v1/* asks for as a bearer token; health and metrics ask for none.
+    key: what /v1/* asks for as a bearer token; health and metrics ask for none. loopback: it listens to this machine
+    alone. Scorers are added and removed, which reads files by their paths, by who has the key or is on this machine.
     """
 
     @contextlib.asynccontextmanager
@@ -48,7 +53,28 @@ def create_app(service: Service, metrics: Metrics, max_body_bytes: int, key: Sec
         return _json(await _while_connected(request, service, read_request(body)))
 
     async def scorers(_: Request) -> Response:
-        return _json(ScorerList(service.infos()))
+        return _json(ScorerList(service.infos(), service.added()))
+
+    def may_change(request: Request) -> None:
+        peer = request.client.host if request.client else None
+        if key is None and not (loopback and from_this_machine(peer, request.headers)):
+            raise ChangesClosed(
+                "Scorers are added and removed where the server asks for a key (scorer_server.api_key_file or "
+                "api_key_env), or else listens on 127.0.0.1 and is called from this machine at that address."
+            )
+
+    async def put_scorer(request: Request) -> Response:
+        may_change(request)
+        settings = read_settings(await _body(request, max_body_bytes))
+        try:
+            status = service.put(request.path_params["name"], settings)
+        except WrongSetting as error:
+            raise BadScoreRequest(f"{error}.", error.param) from None
+        return _json(status, 202 if status.state == "loading" else 200)
+
+    async def remove_scorer(request: Request) -> Response:
+        may_change(request)
+        return _json(await service.remove(request.path_params["name"]))
 
     async def alive(_: Request) -> Response:
         return _json({"status": "ok"})
@@ -69,7 +95,10 @@ def create_app(service: Service, metrics: Metrics, max_body_bytes: int, key: Sec
         if error.status == 500:
             logger.error("%s", error, exc_info=error.__cause__)
         param = error.param if isinstance(error, BadScoreRequest) else None
-        return failure(error.status, error.code, str(error), param)
+        answer = failure(error.status, error.code, str(error), param)
+        if isinstance(error, Overloaded):
+            answer.headers["retry-after"] = "1"
+        return answer
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -94,6 +123,8 @@ def create_app(service: Service, metrics: Metrics, max_body_bytes: int, key: Sec
 
     app.add_route("/v1/score", score, methods=["POST"])
     app.add_route("/v1/scorers", scorers, methods=["GET"])
+    app.add_route("/v1/scorers/{name}", put_scorer, methods=["PUT"])
+    app.add_route("/v1/scorers/{name}", remove_scorer, methods=["DELETE"])
     app.add_route("/healthz", alive, methods=["GET"])
     app.add_route("/readyz", ready, methods=["GET"])
     app.add_route("/metrics", show_metrics, methods=["GET"])
@@ -141,6 +172,19 @@ def read_request(body: bytes) -> ScoreRequest:
         raise BadScoreRequest(f"The body is not valid JSON: {error}.") from None
     except RecursionError:
         raise BadScoreRequest("The body is nested too deeply.") from None
+
+
+def read_settings(body: bytes) -> dict[str, Any]:
+    """The body as settings of a scorer. Raises BadScoreRequest."""
+    try:
+        settings = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadScoreRequest(f"The body is not valid JSON: {error}.") from None
+    except RecursionError:
+        raise BadScoreRequest("The body is nested too deeply.") from None
+    if not isinstance(settings, dict):
+        raise BadScoreRequest("The body must be an object with the scorer's settings, such as its kind and its model.")
+    return settings
 
 
 async def _body(request: Request, limit: int) -> bytes:

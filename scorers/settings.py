@@ -78,8 +78,24 @@ class ScorerServerConfig(Section):
     threads: int = Field(
         0, ge=0, description="CPU threads a model uses; 0: half of the cores, since vLLM needs the others."
     )
-    max_batch_tokens: int = Field(8192, ge=16, description="Padded tokens in one batch.")
+    max_batch_tokens: int = Field(
+        8192,
+        ge=16,
+        description="Tokens in one batch, padding included; a CPU is given at most 2,048, which it runs faster.",
+    )
+    batch_wait_ms: float = Field(
+        0.0, ge=0, le=1000, description="How long an input waits for others to fill a batch; 0: not at all."
+    )
     max_queue: int = Field(2048, ge=1, description="Inputs waiting for a model; beyond it the answer is a 429.")
+    cache_entries: int = Field(
+        50_000, ge=0, description="Scores that each model remembers by the token ids it read; 0: none."
+    )
+    prefix_cache_mb: int = Field(
+        256,
+        ge=0,
+        description="Memory (MiB) in which each model that runs here keeps conversations it has read, so that further "
+        "answers to them cost only themselves; 0: none.",
+    )
     max_body_bytes: int = Field(8_388_608, ge=1024, description="Largest request body; beyond it the answer is a 413.")
     api_key_file: Path | None = Field(
         None, description="File with the key that callers of /v1/* must send; empty: none is asked for."

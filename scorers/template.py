@@ -5,10 +5,12 @@ only the fields it knows (most drop reasoning, small ones drop tool calls), so w
 dropped is appended to the same message's content, on a line of its own, and the conversation is rendered again. Where
 content itself must be seen (a guard), a message that the template drops or cuts (a role it does not know, a part before
 `</think>`) is rendered as the user's. What is missing then is an error, never a verdict on less than the whole.
+
+What differs between families of models (BOS, system prompts, reasoning) is data: `scorers.families.Prompt`.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jinja2 import TemplateError
@@ -16,20 +18,48 @@ from transformers import PreTrainedTokenizerBase
 
 from scorers.contract import Message
 from scorers.errors import BadScoreRequest, ScorerFailed
+from scorers.families import Prompt
 from scorers.reading import Sort, read_message, texts
 from scorers.tokens import SafeTokenizer
 
 # Characters searched in vain for one conversation: about a second. Real conversations stay far below.
 _MAX_SEARCHED = 2_000_000_000
 
+_SYSTEM = ("system", "developer")
+
+
+Pieces = Callable[[str], list[str]]
+"""Cuts the judged content into pieces: see `ChatTemplate`."""
+Join = Callable[[Sequence[str]], str]
+
+
+def _whole(content: str) -> list[str]:
+    return [content]
+
 
 class ChatTemplate:
-    """Renders and tokenises for one model. `shows` is what the scorer must see of each message."""
+    """Renders and tokenises for one model. `shows` is what the scorer must see of each message.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, tokens: SafeTokenizer, shows: Sort) -> None:
+    The last turn's content is cut by `cut` and put together by `join`, which may write control tokens of ours between
+    the pieces: those of strangers are hidden by then.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        tokens: SafeTokenizer,
+        shows: Sort,
+        prompt: Prompt | None = None,
+        *,
+        cut: Pieces = _whole,
+        join: Join = "".join,
+    ) -> None:
         self._tokenizer = tokenizer
         self._tokens = tokens
         self._shows = shows
+        self._prompt = prompt or Prompt()
+        self._cut = cut
+        self._join = join
 
     def encode(
         self, messages: Sequence[Message], candidate: Message | None, tools: Sequence[dict[str, Any]]
@@ -38,13 +68,22 @@ class ChatTemplate:
 
         Raises BadScoreRequest for what cannot be read or what the template refuses.
         """
-        turns = read_turns(messages, candidate)
+        turns = arranged(read_turns(messages, candidate), self._prompt)
         try:
-            hidden = self._tokens.hide([turns, list(tools)])
-            shown, given_tools = hidden.value
-            return self._tokens.encode(self._render_all(shown, given_tools or None), hidden)
+            hidden = self._tokens.hide([turns, list(tools), self._cut(turns[-1]["content"])])
+            shown, given_tools, pieces = hidden.value
+            shown[-1] = {**shown[-1], "content": self._join(pieces)}
+            ids = self._tokens.encode(self._render_all(shown, given_tools or None), hidden)
+            return self._framed(ids) if self._prompt.special == "tokenizer" else ids
         except RecursionError:
             raise BadScoreRequest("The conversation is nested too deeply to be read.", "messages") from None
+
+    def _framed(self, ids: list[int]) -> list[int]:
+        """With what the tokenizer puts around a text, once."""
+        before, after = self._tokens.prefix, self._tokens.suffix
+        start = [] if ids[: len(before)] == before else before
+        end = [] if ids[len(ids) - len(after) :] == after else after
+        return [*start, *ids, *end]
 
     def _render_all(self, turns: list[Message], tools: list[dict[str, Any]] | None) -> str:
         rendered, lost = self._rendered_and_lost(turns, tools)
@@ -78,12 +117,14 @@ class ChatTemplate:
         return len(without) if rendered.startswith(without) else _common_prefix(rendered, without)
 
     def _render(self, turns: list[Message], tools: list[dict[str, Any]] | None) -> str:
+        options: dict[str, Any] = dict(self._prompt.options)
         try:
             rendered = self._tokenizer.apply_chat_template(
                 turns,
                 tools=tools,  # type: ignore[arg-type]  # a list of dicts is what it takes; list is invariant
                 tokenize=False,
                 add_generation_prompt=False,
+                **options,
             )
         except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -116,6 +157,59 @@ class PlainText:
             judged = next((turn for turn in reversed(turns) if turn["role"] == "user"), judged)
         hidden = self._tokens.hide("\n".join(texts(judged, self._shows)))
         return self._tokens.encode(hidden.value, hidden)
+
+
+class FramedText:
+    """For reward models without a chat template: the answer's text, with what the tokenizer puts around it.
+
+    Unless `alone`, it is the second of two texts; the first is what was said before, a line a message.
+    """
+
+    def __init__(self, tokens: SafeTokenizer, prompt: Prompt, *, alone: bool) -> None:
+        self._tokens = tokens
+        self._prompt = prompt
+        self._alone = alone
+
+    def encode(
+        self, messages: Sequence[Message], candidate: Message | None, tools: Sequence[dict[str, Any]]
+    ) -> list[int]:
+        """Token ids of one text or of the pair. Raises BadScoreRequest for what cannot be read."""
+        *before, judged = arranged(read_turns(messages, candidate), self._prompt)
+        tokens = self._tokens
+        answer = self._encode(said(judged))
+        if self._alone:
+            return [*tokens.prefix, *answer, *tokens.suffix]
+        question = self._encode("\n".join(map(said, before)))
+        return [*tokens.before_pair, *question, *tokens.between_pair, *answer, *tokens.after_pair]
+
+    def _encode(self, text: str) -> list[int]:
+        hidden = self._tokens.hide(text)
+        return self._tokens.encode(hidden.value, hidden)
+
+
+def said(turn: Message) -> str:
+    """What a turn says, refusals and tool calls included."""
+    return "\n".join(texts(turn, Sort.CONTENT | Sort.ACTION))
+
+
+def arranged(turns: list[Message], prompt: Prompt) -> list[Message]:
+    """The turns as the family wants them: see `Prompt`. The last turn, which is judged, always stays."""
+    *before, judged = [_thoughtless(turn) for turn in turns] if prompt.thoughts == "drop" else turns
+    if prompt.system == "keep":
+        return [*before, judged]
+    system = [turn["content"] for turn in before if turn["role"] in _SYSTEM]
+    others = [turn for turn in before if turn["role"] not in _SYSTEM]
+    if prompt.system == "drop" or not system:
+        return [*others, judged]
+    first = next((index for index, turn in enumerate(others) if turn["role"] == "user"), None)
+    if first is None:
+        return [{"role": "user", "content": "\n\n".join(system)}, *others, judged]
+    content = "\n\n".join([*system, others[first]["content"]])
+    return [*others[:first], {**others[first], "content": content}, *others[first + 1 :], judged]
+
+
+def _thoughtless(turn: Message) -> Message:
+    return {key: value for key, value in turn.items() if key not in ("reasoning", "reasoning_content")}
 
 
 def read_turns(messages: Sequence[Message], candidate: Message | None) -> list[Message]:

@@ -12,7 +12,7 @@ Added tokens made of white space alone (some tokenizers have runs of spaces) con
 import json
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,9 +31,12 @@ class Hidden:
 
 
 class SafeTokenizer:
-    """A fast tokenizer's backend, copied: truncation and padding that its file may ask for are off."""
+    """A fast tokenizer's backend, copied: truncation and padding that its file may ask for are off.
 
-    def __init__(self, backend: Tokenizer) -> None:
+    more: ordinary tokens that control something in this model all the same, such as the `ки` that ends a step.
+    """
+
+    def __init__(self, backend: Tokenizer, more: Sequence[str] = ()) -> None:
         serialized = backend.to_str()
         self._parsed: Tokenizer = Tokenizer.from_str(serialized)
         data = json.loads(serialized)
@@ -46,15 +49,18 @@ class SafeTokenizer:
         ascii_text = "".join(map(chr, range(32, 127)))
         self._keeps_ascii = self._normalizer is None or self._normalizer.normalize_str(ascii_text) == ascii_text
         control = [token for token in added if token["content"].strip(" \t\r\n\v\f▁")]
-        self.control_ids = frozenset(int(token["id"]) for token in control)
+        ordinary = {one for token in more for one in self._parsed.encode(token, add_special_tokens=False).ids}
+        self.control_ids = frozenset(int(token["id"]) for token in control) | ordinary
         """Ids that untrusted text never becomes."""
-        spellings = {token["content"] for token in control}
+        spellings = {*more, *(token["content"] for token in control)}
         if self._normalizer is not None:
-            spellings |= {self._normalizer.normalize_str(token["content"]) for token in control}
+            spellings |= {self._normalizer.normalize_str(spelling) for spelling in spellings}
         longest_first = sorted(filter(str.strip, spellings), key=lambda text: (-len(text), text))
         self._control = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
         self.prefix, self.suffix = self._frame()
         """Ids that the tokenizer itself puts around a single text, such as [CLS] and [SEP]."""
+        self.before_pair, self.between_pair, self.after_pair = self._pair_frame()
+        """Ids that the tokenizer itself puts before, between and after two texts."""
 
     def _frame(self) -> tuple[list[int], list[int]]:
         encoding = self._parsed.encode("a", add_special_tokens=True)
@@ -63,6 +69,21 @@ class SafeTokenizer:
             return [], []
         ids: list[int] = encoding.ids
         return ids[: inside[0]], ids[inside[-1] + 1 :]
+
+    def _pair_frame(self) -> tuple[list[int], list[int], list[int]]:
+        encoding = self._parsed.encode("a", "a", add_special_tokens=True)
+        ids: list[int] = encoding.ids
+        inside = [index for index, special in enumerate(encoding.special_tokens_mask) if not special]
+        if not inside:
+            return [], [], []
+        of_first = [index for index in inside if encoding.sequence_ids[index] == 0]
+        of_second = [index for index in inside if encoding.sequence_ids[index] == 1]
+        return ids[: of_first[0]], ids[of_first[-1] + 1 : of_second[0]], ids[of_second[-1] + 1 :]
+
+    def normal(self, text: str) -> str:
+        """The text as the tokenizer reads it: some have `<` for `＜`."""
+        normal: str = text if self._normalizer is None else self._normalizer.normalize_str(text)
+        return normal
 
     def hide(self, value: Any) -> Hidden:
         """`value` (strings, lists, objects) with every control token in it behind a placeholder, keys included."""

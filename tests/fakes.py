@@ -14,6 +14,8 @@ from typing import Any
 
 from aiohttp import web
 
+from scorers.live_settings import fingerprint
+
 KNOWN_SAMPLING = frozenset(
     {
         "model", "messages", "n", "seed", "max_tokens", "temperature", "stream", "stream_interval", "stream_options",
@@ -399,54 +401,185 @@ class FakeScorers:
     rewards: text -> reward (a missing text is an error for that candidate).
     unsafe: texts that the classifier flags with probability 0.9 in the category `insult`; unsafe_words: words that
     make it flag any text they are in.
+    values: more scorers that rank, each as `rewards` is. comes_with: what a scorer's numbers come with: parts, ...
+    guards: more classifiers, by name: text -> its probability of `insult` (a text that is not there: 0).
+    relative: those that say they must see all candidates together: a text's number is its rank by `values` then.
+    answers_only: those that cannot judge a prompt alone, and are not to be asked.
     down: scorers that answer 503. delay_s: before each answer. unreadable: texts that a scorer cannot read (400).
+    drops: how many scores too few it answers with. broken_for: "scorer:text" that fail. answers: "scorer:text" that
+    are answered with this score, whatever it is.
     """
 
     rewards: Mapping[str, float] | Callable[[str], float] = field(default_factory=dict)
     unsafe: frozenset[str] = frozenset()
     unsafe_words: frozenset[str] = frozenset()
+    values: Mapping[str, Mapping[str, float] | Callable[[str], float]] = field(default_factory=dict)
+    comes_with: Mapping[str, Any] = field(default_factory=dict)
+    guards: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    relative: frozenset[str] = frozenset()
+    answers_only: frozenset[str] = frozenset()
     down: frozenset[str] = frozenset()
     broken_for: frozenset[str] = frozenset()
+    answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unreadable: frozenset[str] = frozenset()
+    drops: int = 0
     delay_s: float = 0.0
+    added: "AddedScorers" = field(default_factory=lambda: AddedScorers())
     requests: list[dict[str, Any]] = field(default_factory=list)
     surprises: list[str] = field(default_factory=list)
     url: str = ""
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/v1/scorers", self._scorers), web.post("/v1/score", self._score)]
+        return [web.get("/v1/scorers", self._scorers), web.post("/v1/score", self._score), *self.added.routes()]
+
+    def asked(self, scorer: str) -> list[list[str]]:
+        """The texts of each request that a scorer got; of a prompt, its last message."""
+        bodies = [body for body in self.requests if body["model"] == scorer]
+        return [[str(one.get("content")) for one in _candidates(body)] for body in bodies]
 
     async def _scorers(self, _: web.Request) -> web.Response:
-        common = {"version": "x@1", "prompt_only": True, "max_tokens": 1000}
         data = [
-            {"id": "reward", "kind": "reward", "gives": "value", **common},
-            {"id": "safety", "kind": "safety", "gives": "categories", **common},
+            {
+                "id": name,
+                "kind": ("judge" if name in self.relative else "reward") if name in self._ranking else "safety",
+                "gives": "value" if name in self._ranking else "categories",
+                "version": "x@1",
+                "prompt_only": name not in self.answers_only,
+                "relative": name in self.relative,
+                "max_tokens": 1000,
+            }
+            for name in ("reward", *self.values, "safety", *self.guards)
+            if name not in self.down
         ]
-        return web.json_response({"data": [one for one in data if one["id"] not in self.down]})
+        data += self.added.infos()
+        return web.json_response({"data": data, "added": self.added.statuses()})
+
+    @property
+    def _ranking(self) -> dict[str, Mapping[str, float] | Callable[[str], float]]:
+        return {"reward": self.rewards, **self.values, **dict.fromkeys(self.added.serving, self.added.rewards)}
 
     async def _score(self, request: web.Request) -> web.Response:
         body = await request.json()
         self.requests.append(body)
         await asyncio.sleep(self.delay_s)
-        if body["model"] in self.down:
+        name, candidates = body["model"], _candidates(body)
+        if name in self.down:
             return web.json_response({"error": {"message": "still loading"}}, status=503)
-        if body["model"] not in ("reward", "safety"):
-            self.surprises.append(body["model"])
+        lone_prompt = name in self.answers_only and not body.get("candidates")
+        alone = name in self.relative and len(candidates) < 2
+        if name not in (*self._ranking, "safety", *self.guards) or lone_prompt or alone:
+            self.surprises.append(f"{name} was asked about {len(candidates)}")
             return web.json_response({"error": {"message": "the fake does not know it"}}, status=500)
-        candidates = body.get("candidates") or [body["messages"][-1]]
-        if any(str(one.get("content")) in self.unreadable for one in candidates):
+        texts = [str(one.get("content")) for one in candidates]
+        if any(text in self.unreadable for text in texts):
             return web.json_response({"error": {"message": "this content cannot be read"}}, status=400)
-        scores = [self._one(body["model"], str(candidate.get("content"))) for candidate in candidates]
-        return web.json_response({"model": body["model"], "version": f"{body['model']}@1", "scores": scores})
+        scores = [self._one(name, text, texts) for text in texts]
+        reply = {"model": name, "version": f"{name}@1", "scores": scores[: len(scores) - self.drops]}
+        # As Python writes it, NaN and Infinity included.
+        return web.Response(text=json.dumps(reply), content_type="application/json")
 
-    def _one(self, model: str, text: str) -> dict[str, Any]:
+    def _one(self, model: str, text: str, texts: Sequence[str]) -> Mapping[str, Any]:
+        if (answer := self.answers.get(f"{model}:{text}")) is not None:
+            return answer
         if f"{model}:{text}" in self.broken_for:
             return {"error": "it failed for this one"}
+        if model in self.guards:
+            return {"categories": {"insult": self.guards[model].get(text, 0.0), "danger": 0.0}}
         if model == "safety":
             flagged = text in self.unsafe or any(word in text for word in self.unsafe_words)
             return {"categories": {"insult": 0.9 if flagged else 0.1, "danger": 0.0}}
-        value = self.rewards(text) if callable(self.rewards) else self.rewards.get(text)
-        return {"error": "no reward for this text"} if value is None else {"value": value}
+        values = self._ranking[model]
+        value = values(text) if callable(values) else values.get(text)
+        if value is None:
+            return {"error": "no reward for this text"}
+        if model in self.relative:
+            value = float(sum(self._one_value(values, other) < value for other in texts))
+        return {"value": value, **self.comes_with.get(model, {})}
+
+    @staticmethod
+    def _one_value(values: Mapping[str, float] | Callable[[str], float], text: str) -> float:
+        return values(text) if callable(values) else values.get(text, -float("inf"))
+
+
+@dataclass
+class AddedScorers:
+    """The part of a scorer server that takes scorers while it runs; they rank by `rewards`, all of them.
+
+    unloadable: models that fail to load, and why. slow: names that go on loading until they are taken out of it.
+    wanted: by name, the settings that were put last; serving: those that answer. put, removed: names, in order.
+    refuses: it takes none from whoever asks.
+    """
+
+    rewards: Callable[[str], float] = lambda text: -float(len(text))
+    unloadable: Mapping[str, str] = field(default_factory=dict)
+    slow: MutableSet[str] = field(default_factory=set)
+    refuses: bool = False
+    wanted: dict[str, dict[str, Any]] = field(default_factory=dict)
+    serving: dict[str, dict[str, Any]] = field(default_factory=dict)
+    put: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.put("/v1/scorers/{name}", self._put), web.delete("/v1/scorers/{name}", self._remove)]
+
+    def restart(self) -> None:
+        """What was added is gone, as after the end of the process."""
+        self.wanted.clear()
+        self.serving.clear()
+
+    def infos(self) -> list[dict[str, Any]]:
+        self._load()
+        common = {"gives": "value", "prompt_only": False, "max_tokens": 1000}
+        return [
+            {"id": name, "kind": one["kind"], "version": f"{name}@{one['version']}", **common}
+            for name, one in self.serving.items()
+        ]
+
+    def statuses(self) -> list[dict[str, Any]]:
+        self._load()
+        return [self._status(name) for name in self.wanted]
+
+    def _load(self) -> None:
+        for name, wanted in self.wanted.items():
+            if name not in self.slow and wanted.get("model") not in self.unloadable:
+                self.serving[name] = wanted
+
+    def _status(self, name: str) -> dict[str, Any]:
+        wanted, serving = self.wanted[name], self.serving.get(name)
+        reason = self.unloadable.get(str(wanted.get("model")), "")
+        state = "loading" if name in self.slow else "failed" if reason else "ready"
+        return {
+            "id": name,
+            "version": f"{name}@{wanted['version']}",
+            "settings": fingerprint(wanted),
+            "state": state,
+            "serving": f"{name}@{serving['version']}" if serving else "",
+            "reason": reason if state == "failed" else "",
+        }
+
+    async def _put(self, request: web.Request) -> web.Response:
+        if self.refuses:
+            error = {"message": "Scorers are added where there is a key.", "code": "scorer_changes_closed"}
+            return web.json_response({"error": error}, status=403)
+        name = request.match_info["name"]
+        self.put.append(name)
+        self.wanted[name] = await request.json(loads=_strict)
+        return web.json_response(self._status(name), status=202)
+
+    async def _remove(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in self.wanted:
+            return web.json_response({"error": {"message": "no such scorer"}}, status=404)
+        self.removed.append(name)
+        status = self._status(name)
+        del self.wanted[name]
+        self.serving.pop(name, None)
+        return web.json_response(status)
+
+
+def _candidates(body: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = body.get("candidates") or [body["messages"][-1]]
+    return found
 
 
 @dataclass

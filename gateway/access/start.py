@@ -6,11 +6,11 @@ import time
 from redis.exceptions import RedisError
 
 from gateway.access import cache, store
-from gateway.access.local import is_loopback
 from gateway.access.snapshot import Snapshot, succeed
 from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.log.connection import connect, redis_address
+from scorers.local import is_loopback
 
 TIMEOUT_S = 5.0
 

@@ -7,6 +7,7 @@ from gateway.api.protocol import ChatRequest
 from gateway.control.plan import Plan
 from gateway.decoding.candidate import Judged
 from gateway.serving import Answer, Piece
+from scorers.contract import Score
 
 REFUSED_FINISH = "content_filter"
 
@@ -96,35 +97,54 @@ def guidance(answer: Answer) -> dict[str, Any]:
         "policy": answer.plan.policy_version,
         "reward_model": answer.reward_model,
         "safety_model": answer.safety_model,
+        "second_check": answer.second_check,
         "sampled": len(answer.judged),
         "scored": sum(one.reward is not None for one in answer.judged),
         "safe": sum(one.safe(answer.unjudged_passes) for one in answer.judged),
-        "pruned": 0,
+        "pruned": sum(one.pruned_by is not None for one in answer.judged),
         "chosen": chosen.candidate.index if chosen else None,
         "reward": chosen.reward if chosen else None,
-        "flagged": chosen.verdict.flagged if chosen and chosen.verdict else [],
+        "calibrated": chosen.calibrated if chosen else None,
+        "flagged": chosen.flagged_in if chosen else [],
+        "flags": list(dict.fromkeys([*answer.noted, *(name for one in answer.delivered for name in one.noted)])),
         "refused": answer.refused,
         "degraded": answer.degraded,
         "usage": usage_of(answer.prompt_tokens, answer.sampled_tokens),
         "feedback_token": answer.feedback_token,
     }
     if answer.plan.return_candidates:
-        receipt["candidates"] = [_candidate(one, answer.unjudged_passes) for one in answer.judged]
+        receipt["candidates"] = [_candidate(one, answer) for one in answer.judged]
     return receipt
 
 
-def _candidate(judged: Judged, unjudged_passes: bool) -> dict[str, Any]:
-    safe = judged.safe(unjudged_passes)
+def _candidate(judged: Judged, answer: Answer) -> dict[str, Any]:
+    safe = judged.safe(answer.unjudged_passes)
+    # With a second check, what it has not read is not shown: it is there for what the guard misses.
+    shown = safe and (answer.second_check is None or judged.second_check is not None)
     return {
         "index": judged.candidate.index,
-        "message": _message(judged) if safe else None,
+        "message": _message(judged) if shown else None,
         "finish_reason": judged.candidate.finish_reason,
         "completion_tokens": judged.candidate.completion_tokens,
         "reward": judged.reward,
         "reward_error": judged.reward_error,
+        "calibrated": judged.calibrated,
+        "scores": {version: _score(score) for version, score in judged.scores.items()},
+        "pruned_by": judged.pruned_by,
         "broken": judged.broken,
         "safe": safe,
-        "flagged": judged.verdict.flagged if judged.verdict else [],
+        "flagged": judged.flagged_in,
+        "flags": judged.noted,
+    }
+
+
+def _score(score: Score) -> dict[str, Any]:
+    return {
+        "value": score.value,
+        "calibrated": score.calibrated,
+        "parts": score.parts,
+        "steps": score.steps,
+        "error": score.error,
     }
 
 

@@ -7,10 +7,10 @@ from gateway.access.access import Access
 from gateway.access.caller import PRIVILEGED, Caller, Scope
 from gateway.access.door import missing
 from gateway.access.keys import KEY_PREFIX
-from gateway.access.local import from_this_machine
 from gateway.errors import Forbidden
 from gateway.ids import tagged
 from gateway.signing import Signer
+from scorers.local import from_this_machine
 
 
 def caller_of(request: Request, scope: Scope) -> Caller:

@@ -6,11 +6,13 @@ from typing import Any
 import msgspec
 
 from gateway.api import shapes
+from gateway.control.control import ScorerNotLoaded
 from gateway.errors import (
     ApiError,
     BadRequest,
     BodyTooLarge,
     Conflict,
+    ContentBlocked,
     ContextTooLong,
     DeadlineExceeded,
     Forbidden,
@@ -23,8 +25,8 @@ from gateway.errors import (
     Unavailable,
     WorkerError,
 )
+from gateway.shared.note import MAX_REASON
 from gateway.workers.adapters import AdapterNotLoaded
-from gateway.workers.fleet_state import MAX_REASON
 
 Errors = tuple[type[ApiError], ...]
 Query = dict[str, dict[str, Any]]
@@ -32,7 +34,7 @@ Query = dict[str, dict[str, Any]]
 CALLED: Errors = (Unauthorized, Forbidden, Unavailable)
 SENT: Errors = (*CALLED, BadRequest, RequestTimeout, BodyTooLarge)
 RELAYED: Errors = (*SENT, ModelNotFound, RateLimited, WorkerError, DeadlineExceeded)
-SAMPLED: Errors = (*RELAYED, ContextTooLong, GuardUnavailable)
+SAMPLED: Errors = (*RELAYED, ContextTooLong, ContentBlocked, GuardUnavailable)
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,22 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("DELETE", "/admin/v1/adapters/{policy}/{name}"): Operation(
         "admin", shapes.DeletedAdapter, (*CALLED, BadRequest, NotFound), query=_REASON
+    ),
+    ("GET", "/admin/v1/profiles"): Operation("admin", shapes.ProfileList, CALLED),
+    ("GET", "/admin/v1/profiles/{name}"): Operation("admin", shapes.ProfileObject, (*CALLED, NotFound)),
+    ("PUT", "/admin/v1/profiles/{name}"): Operation("admin", shapes.ProfileObject, (*SENT, Conflict)),
+    ("GET", "/admin/v1/profiles/{name}/history"): Operation("admin", shapes.ProfileHistory, (*CALLED, NotFound)),
+    ("POST", "/admin/v1/profiles/{name}/revert"): Operation("admin", shapes.ProfileObject, (*SENT, NotFound, Conflict)),
+    ("GET", "/admin/v1/scorers"): Operation("admin", shapes.ScorerList, CALLED),
+    ("GET", "/admin/v1/scorers/{name}"): Operation("admin", shapes.ScorerObject, (*CALLED, NotFound)),
+    ("PUT", "/admin/v1/scorers/{name}"): Operation(
+        "admin",
+        shapes.ScorerObject,
+        (*SENT, Conflict, ScorerNotLoaded),
+        also=((202, shapes.ScorerObject, "It is still being loaded."),),
+    ),
+    ("DELETE", "/admin/v1/scorers/{name}"): Operation(
+        "admin", shapes.DeletedScorer, (*CALLED, BadRequest, NotFound, Conflict), query=_REASON
     ),
     ("GET", "/healthz"): Operation("health", shapes.Health, open=True),
     ("GET", "/readyz"): Operation(

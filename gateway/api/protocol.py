@@ -21,6 +21,9 @@ ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function
 # What is read here is written and read again behind us, each with a limit of its own on the depth of its stack.
 MAX_DEPTH = 100
 
+# Characters of an expected answer.
+MAX_REFERENCE = 20_000
+
 # The gateway decides these itself; what a client sends for them does not reach a worker.
 OWNED = frozenset(
     {
@@ -68,6 +71,13 @@ class GuidanceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     budget: Annotated[Budget | None, says("How long the search may take.")] = None
     seed: Annotated[int | None, says("Candidate i is sampled with seed + i, and the choice is the same again.")] = None
     return_candidates: Annotated[bool, says("List all candidates, with their scores, in the receipt.")] = False
+    reference: Annotated[
+        Annotated[str, msgspec.Meta(max_length=MAX_REFERENCE)] | None,
+        says(
+            "The expected answer, where you know it: verifiers hold candidates against it. It chooses among samples "
+            "that the model makes without it, so it is for evaluations; the log keeps it."
+        ),
+    ] = None
     stream_mode: Annotated[
         Literal["hold", "block", "first"] | None,
         says(

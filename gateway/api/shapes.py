@@ -54,18 +54,35 @@ class Usage(Open):
     total_tokens: int
 
 
+class ScorerScore(Strict):
+    """What a scorer said of a candidate."""
+
+    value: Annotated[float | None, says("The raw score, comparable among the candidates of one prompt only.")]
+    calibrated: Annotated[float | None, says("Its quantile under the reference policy, 0 to 1; null: not known.")]
+    parts: Annotated[dict[str, float], says("What the value is made of, by name: labels, members, comparisons.")]
+    steps: Annotated[list[float], says("The score of each step, of a process reward model.")]
+    error: Annotated[str | None, says("Why there is no score.")]
+
+
 class Candidate(Strict):
     """One sampled answer. The text of one that the guard flagged is never shown."""
 
     index: Annotated[int, says("Its number; feedback's `candidate` and `over` name it.")]
-    message: Annotated[dict[str, Any] | None, says("The answer; null where it may not be shown.")]
+    message: Annotated[
+        dict[str, Any] | None,
+        says("The answer; null where it may not be shown, or the second check has not read it."),
+    ]
     finish_reason: str | None
     completion_tokens: int
     reward: Annotated[float | None, says("The reward model's raw score; null where it gave none.")]
     reward_error: Annotated[str | None, says("Why there is no reward.")]
+    calibrated: Annotated[float | None, says("The reward's quantile under the reference policy, where it is known.")]
+    scores: Annotated[dict[str, ScorerScore], says("What each scorer that was asked said, by `name@version`.")]
+    pruned_by: Annotated[str | None, says("The scorer that gave it up before the reward model, `name@version`.")]
     broken: Annotated[str | None, says("How it breaks the form that was asked for; null: it does not.")]
     safe: Annotated[bool, says("Whether it could be delivered.")]
-    flagged: Annotated[list[str], says("The categories in which the guard flagged it.")]
+    flagged: Annotated[list[str], says("The categories in which a guard flagged it, so that it is kept back.")]
+    flags: Annotated[list[str], says("Those in which a guard flagged it and lets it out all the same.")]
 
 
 class Guidance(Strict):
@@ -75,14 +92,23 @@ class Guidance(Strict):
     profile: Annotated[str, says("The settings, `name@version`.")]
     policy: Annotated[str, says("The language model, `name@version`.")]
     reward_model: Annotated[str | None, says("What ranked the candidates, `name@version`; null: nothing did.")]
-    safety_model: Annotated[str | None, says("The guard's classifier, `name@version`; null: there is no guard.")]
+    safety_model: Annotated[
+        str | None, says("The guards, `name@version` each, joined by a plus sign; null: there is none.")
+    ]
+    second_check: Annotated[str | None, says("The guard that reads the winner again, `name@version`; null: none.")]
     sampled: Annotated[int, says("Candidates that were sampled to their end.")]
     scored: Annotated[int, says("Candidates with a reward.")]
     safe: Annotated[int, says("Candidates that could be delivered.")]
-    pruned: Annotated[int, says("Candidates that were given up before their end.")]
+    pruned: Annotated[int, says("Candidates that a cheaper scorer gave up before the reward model.")]
     chosen: Annotated[int | None, says("The delivered candidate's `index`; the first, where there are several.")]
     reward: Annotated[float | None, says("Its reward: raw, comparable among the candidates of one prompt only.")]
+    calibrated: Annotated[
+        float | None, says("Its quantile under the reference policy, 0 to 1, comparable anywhere; null: not known.")
+    ]
     flagged: Annotated[list[str], says("Categories in which the guard flagged the delivered answer.")]
+    flags: Annotated[
+        list[str], says("Categories in which prompt or answer were flagged and let out all the same, as configured.")
+    ]
     refused: Annotated[
         Literal["prompt", "candidates"] | None, says("What was unsafe, where the answer is the profile's refusal.")
     ]
@@ -90,7 +116,8 @@ class Guidance(Strict):
         str | None,
         says(
             "Why this is less than was asked for: `deadline` (the best so far), `reward_unavailable` (the first safe "
-            "one), `fewer_safe`, `guard_unavailable`, ...; null: it is not."
+            "one, or the best by the stages before), `prune_unavailable`, `fewer_safe`, `guard_unavailable`, ...; "
+            "null: it is not."
         ),
     ]
     usage: Annotated[Usage, says("Tokens of all candidates; `usage` beside it counts what was delivered.")]
@@ -426,5 +453,115 @@ class DeletedAdapter(Strict):
 
     object: Literal["adapter"]
     policy: str
+    name: str
+    deleted: Literal[True]
+
+
+class ProfileObject(Strict):
+    """A profile as this gateway serves with it."""
+
+    object: Literal["profile"]
+    name: str
+    version: Annotated[int, says("The N of name@N in receipts and in the log.")]
+    settings: Annotated[dict[str, Any], says("All of them, as in the configuration file.")]
+    changed: Annotated[ChangeNote | None, says("Who made this version; `file`: the configuration file.")]
+    models: Annotated[list[str], says("The models that are answered by it.")]
+
+
+class ProfileList(Strict):
+    """The profiles in force."""
+
+    object: Literal["list"]
+    data: list[ProfileObject]
+
+
+class SettingChange(Strict):
+    """What a setting was, and what it is."""
+
+    before: Annotated[Any, msgspec.Meta(description="The value before.")] = msgspec.field(name="from")
+    after: Annotated[Any, msgspec.Meta(description="The value from then on.")] = msgspec.field(name="to")
+
+
+class ProfileVersionObject(Strict):
+    """One version of a profile."""
+
+    object: Literal["profile_version"]
+    profile: str
+    version: int
+    settings: dict[str, Any]
+    changed: ChangeNote
+    changes: Annotated[dict[str, SettingChange], says("By key, what differs from the version before.")]
+
+
+class ProfileHistory(Strict):
+    """A profile's versions, newest first."""
+
+    object: Literal["list"]
+    data: list[ProfileVersionObject]
+
+
+class Share(Strict):
+    """A share of requests."""
+
+    share: Annotated[float | None, says("0 to 1; null: there were none.")]
+    stderr: Annotated[float | None, says("Its standard error.")]
+
+
+class RankCorrelation(Strict):
+    """Kendall's tau-b between two scorers' scores of a request's candidates."""
+
+    mean: Annotated[float | None, says("Over requests, -1 to 1; null: there were none.")]
+    stderr: Annotated[float | None, says("Its standard error.")]
+    requests: Annotated[int, says("Requests in which it is defined.")]
+
+
+class AgreementObject(Strict):
+    """How far a scorer that decided nothing agreed with what did, over all gateways."""
+
+    scorer: Annotated[str, says("Its version, `name@N`.")]
+    profile: Annotated[str, says("The profile's version, `name@N`.")]
+    decided_by: Annotated[str, says("The reward model that decided, `name@N`, or `none`.")]
+    requests: Annotated[int, says("In which it was asked.")]
+    candidates: Annotated[int, says("That it was asked about.")]
+    failures: Annotated[int, says("Candidates that it gave no score.")]
+    compared: Annotated[int, says("Requests in which it scored the delivered answer and another that might have been.")]
+    other_winner: Annotated[Share, says("Of those, where it would have chosen another answer.")]
+    rank_correlation: RankCorrelation
+    mean_ms: Annotated[float | None, says("How long it took for a request.")]
+
+
+class ScorerObject(Strict):
+    """A scorer, as its server tells it now."""
+
+    object: Literal["scorer"]
+    name: str
+    kind: Annotated[str | None, says("As in the file; null: what failed is not kept.")]
+    gives: Annotated[Literal["value", "categories"] | None, says("A number that ranks, or categories that guard.")]
+    source: Annotated[Literal["file", "added"], says("The configuration file, or an operator.")]
+    version: Annotated[str, says("The `name@N` that is wanted.")]
+    state: Annotated[
+        Literal["ready", "loading", "failed", "unreachable"], says("`unreachable`: its server does not answer.")
+    ]
+    serving: Annotated[str | None, says("The `name@N` that answers.")]
+    reason: Annotated[str | None, says("Why its last version could not be loaded.")]
+    info: Annotated[dict[str, Any] | None, says("What it can do, as its server declares it.")]
+    settings: Annotated[dict[str, Any], says("What differs from the defaults.")]
+    changed: Annotated[ChangeNote | None, says("Who added it; null for the file's.")]
+    used_by: Annotated[list[str], says("Where profiles name it, so that it decides: `default.reward`.")]
+    shadow_of: Annotated[list[str], says("The profiles in whose shadow it scores.")]
+    agreement: Annotated[list[AgreementObject] | None, says("Newest versions first; null: Redis does not answer.")]
+
+
+class ScorerList(Strict):
+    """The scorers of the file, and those that were added."""
+
+    object: Literal["list"]
+    data: list[ScorerObject]
+
+
+class DeletedScorer(Strict):
+    """A scorer that is no more."""
+
+    object: Literal["scorer"]
     name: str
     deleted: Literal[True]

@@ -79,7 +79,7 @@ def make_plan(
     greedy = temperature == 0
     live = _live(request, settings)
     n = 1 if live else _candidates(request, settings, greedy)
-    if (n > 1 or settings.safety is not None) and request.unjudgeable:
+    if (n > 1 or settings.guards or settings.second_check) and request.unjudgeable:
         name = request.unjudgeable[0]
         raise BadRequest(f"{name} is not supported here: {UNJUDGEABLE[name]}", param=name, code="unsupported_parameter")
     max_tokens = _bounded(request.max_tokens, settings.max_tokens_limit, "max_tokens") or settings.max_tokens

@@ -1,11 +1,17 @@
 """Profiles: the tunable settings of a strategy, versioned; and models, the public names that use them."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from gateway.access.caller import Caller
 from gateway.config import Config, ModelConfig, ProfileConfig
+from gateway.control.state import ControlState
 from gateway.errors import BadRequest, ModelNotFound
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +29,7 @@ class Profile:
 
 
 class ProfileStore:
-    """The profiles this gateway serves with; the configuration file seeds version 1 of each."""
+    """The profiles this gateway serves with: the file's, each as version 1, until `hold` says what is in force."""
 
     def __init__(self, seeds: Mapping[str, ProfileConfig]) -> None:
         self._profiles = {name: Profile(name, 1, settings) for name, settings in seeds.items()}
@@ -37,6 +43,30 @@ class ProfileStore:
                 f"guidance.profile: there is no profile {name!r} (there is {', '.join(sorted(self._profiles))})",
                 param="guidance.profile",
             ) from None
+
+    def all(self) -> list[Profile]:
+        return [self._profiles[name] for name in sorted(self._profiles)]
+
+    def deciding(self) -> set[str]:
+        """The scorers that have a say in an answer."""
+        return {name for profile in self._profiles.values() for name in profile.settings.deciding}
+
+    def hold(self, state: ControlState) -> None:
+        """From now on these are in force. One that this release cannot read changes nothing here."""
+        for name, live in state.profiles.items():
+            current, held = live.current, self._profiles.get(name)
+            try:
+                settings = ProfileConfig.model_validate(current.settings)
+            except ValidationError as error:
+                logger.error(
+                    "the profile %s@%d cannot be read by this release, and %s stays in force here: %s",
+                    name,
+                    current.number,
+                    held.version if held else "none",
+                    "; ".join(str(one["msg"]) for one in error.errors()),
+                )
+                continue
+            self._profiles[name] = Profile(name, current.number, settings)
 
 
 class ModelDirectory:

@@ -1,7 +1,8 @@
 """Best-of-n: sample n candidates together, judge each as it finishes, deliver the best safe one.
 
 Needs: a sampler, and a judge (reward model, safety classifier, either or both). Costs: n completions of one prefill,
-n scores; the wall time of the slowest candidate plus one score, since scoring overlaps with decoding.
+n scores; the wall time of the slowest candidate plus one score, since scoring overlaps with decoding. Where the judge
+prunes, or compares candidates with each other, its last scores come after the last candidate.
 KL to the policy at most log n - (n-1)/n, win-rate n/(n+1) (Beirami et al. 2024, arXiv:2401.01879).
 
 When no candidate is safe it samples another wave; what is still unsafe then is the caller's refusal. At the deadline
@@ -28,6 +29,7 @@ async def best_of_n(task: Task, sampler: Sampler, judge: Judge, progress: Progre
     """
     loop = asyncio.get_running_loop()
     failure: ApiError | None = None
+    skipped = False
     try:
         async with asyncio.timeout_at(task.deadline + _JUDGE_GRACE_S):
             for wave in range(1 + task.resample):
@@ -36,6 +38,9 @@ async def best_of_n(task: Task, sampler: Sampler, judge: Judge, progress: Progre
                     break
                 if loop.time() >= task.deadline:
                     break
+            progress.judged.sort(key=lambda one: one.candidate.index)
+            settled = await judge.settle(progress.judged)
+            progress.judged[:], skipped = settled.judged, settled.skipped
     except TimeoutError:
         pass
     timed_out = loop.time() >= task.deadline
@@ -48,7 +53,7 @@ async def best_of_n(task: Task, sampler: Sampler, judge: Judge, progress: Progre
         judged=judged,
         order=ranking.order,
         propensities=ranking.propensities,
-        degraded=degraded_by(judged, ranking.order, timed_out=timed_out, lost=failure is not None),
+        degraded=degraded_by(judged, ranking.order, timed_out=timed_out, skipped=skipped, lost=failure is not None),
         scoring_tail_s=loop.time() - (progress.last_candidate_s or loop.time()),
     )
 

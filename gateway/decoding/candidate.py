@@ -1,9 +1,13 @@
 """Candidates: one sampled completion, and the same once it has been judged."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from gateway.log.records import Message, Verdict
+from scorers.contract import Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +34,24 @@ class Candidate:
     extras: dict[str, Any] = field(default_factory=dict)
 
 
+def identity(message: Message) -> bytes:
+    """Equal for messages that say the same: all but the ids of tool calls, which are random."""
+    calls = [call.get("function") or call for call in message.get("tool_calls") or ()]
+    return msgspec.json.encode([message | {"tool_calls": calls}], order="deterministic")
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """A candidate with what the scorers said of it.
 
-    reward: raw; None where there is no reward model, or it failed (`reward_error` says why).
+    reward: raw; None where there is no reward model, it failed (`reward_error` says why), or it was not asked.
+    calibrated: the reward's quantile under the reference policy, where it is known.
     verdict: None where the profile has no guard.
     broken: why it does not keep the form that was asked for (a schema, a tool's arguments), or None.
+    scores: what each scorer that was asked said, by its version.
+    prior: what the last prune stage that read it said. stages: how many of them it has passed. pruned_by: the version
+    of the one that gave it up.
+    second_check: the verdict of the guard that reads the winner again; None where it was not asked.
     """
 
     candidate: Candidate
@@ -45,16 +60,44 @@ class Judged:
     verdict: Verdict | None
     scored_s: float
     broken: str | None = None
+    calibrated: float | None = None
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    prior: float | None = None
+    stages: int = 0
+    pruned_by: str | None = None
+    second_check: Verdict | None = None
 
     @property
     def unjudged(self) -> bool:
-        """The guard could not answer for it."""
-        return self.verdict is not None and self.verdict.error is not None
+        """A guard could not answer for it, and none has flagged it."""
+        first, second = self.verdict, self.second_check
+        failed = (first is not None and first.error is not None) or (second is not None and second.error is not None)
+        return failed and not self.flagged
 
     @property
     def flagged(self) -> bool:
-        return self.verdict is not None and bool(self.verdict.flagged)
+        first, second = self.verdict, self.second_check
+        return bool((first is not None and first.flagged) or (second is not None and second.flagged))
+
+    @property
+    def blocked(self) -> bool:
+        """Flagged in a category that the client gets an error for."""
+        return any(verdict.blocked for verdict in self._verdicts)
+
+    @property
+    def flagged_in(self) -> list[str]:
+        """Categories that keep it back."""
+        return list(dict.fromkeys(name for verdict in self._verdicts for name in verdict.flagged))
+
+    @property
+    def noted(self) -> list[str]:
+        """Categories that flag it and let it out all the same."""
+        return list(dict.fromkeys(name for verdict in self._verdicts for name in verdict.noted))
 
     def safe(self, unjudged_passes: bool) -> bool:
         """Whether it may be delivered."""
         return not self.flagged and (unjudged_passes or not self.unjudged)
+
+    @property
+    def _verdicts(self) -> list[Verdict]:
+        return [verdict for verdict in (self.verdict, self.second_check) if verdict is not None]

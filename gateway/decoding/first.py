@@ -19,7 +19,8 @@ from gateway.decoding.candidate import Candidate, Judged
 from gateway.decoding.shortfall import degraded_by, guard_unavailable
 from gateway.decoding.strategy import Decision, Progress, Task
 from gateway.errors import ApiError, DeadlineExceeded, WorkerError
-from gateway.guard.live import Lengths, LiveGuard, lengths, merged, text_length
+from gateway.guard.live import Lengths, LiveGuard, lengths, text_length
+from gateway.guard.verdict import merged
 from gateway.log.records import Message, Verdict
 from gateway.tasks import end
 from gateway.workers.stream import Accumulator, Part

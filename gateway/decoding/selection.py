@@ -2,10 +2,15 @@
 
 Best-of-n takes the safe candidate of the highest raw reward, ties by the earliest index. One that keeps the form that
 was asked for (a schema, a tool's arguments) beats all that break it. Rewards are compared as they are: squashing them
-would make large ones equal. A missing reward loses to any present one; when all are missing the first safe candidate
-that finished wins. Nothing is ever picked at random in place of a score.
+would make large ones equal. A missing reward loses to any present one; among those without one the last prune stage's
+score counts, and where that is missing too the first safe candidate that finished wins. Nothing is ever picked at
+random in place of a score.
+
+What a prune stage gave up ranks after all that went on, the later it was given up the better, and among those that the
+same stage gave up by that stage's score.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,8 +41,14 @@ def rank(judged: Sequence[Judged], *, unjudged_passes: bool = False) -> Ranking:
     return Ranking(tuple(order), tuple(propensities))
 
 
-def _key(judged: Judged) -> tuple[bool, int, float, int]:
-    broken = judged.broken is not None
-    if judged.reward is None:
-        return (broken, 1, judged.candidate.finished_s, judged.candidate.index)
-    return (broken, 0, -judged.reward, judged.candidate.index)
+def _key(judged: Judged) -> tuple[bool, int, bool, float, float, int]:
+    """Smaller is better."""
+    scored = judged.reward if judged.reward is not None else judged.prior
+    return (
+        judged.broken is not None,
+        -judged.stages,
+        judged.reward is None,
+        math.inf if scored is None else -scored,
+        judged.candidate.finished_s if scored is None else 0.0,
+        judged.candidate.index,
+    )

@@ -6,24 +6,37 @@ from gateway.errors import GuardUnavailable
 
 def guard_unavailable(judged: tuple[Judged, ...]) -> GuardUnavailable:
     """The error for candidates that could not be judged for safety; trying again helps unless they are unreadable."""
-    unreadable = all(one.verdict.unreadable for one in judged if one.verdict and one.verdict.error)
+    verdicts = [verdict for one in judged for verdict in (one.verdict, one.second_check)]
+    unreadable = all(verdict.unreadable for verdict in verdicts if verdict and verdict.error)
     return GuardUnavailable(
         "the safety check cannot answer; nothing is delivered unchecked", retry_after=None if unreadable else 2.0
     )
 
 
 def degraded_by(
-    judged: tuple[Judged, ...], order: tuple[int, ...], *, timed_out: bool = False, lost: bool = False
+    judged: tuple[Judged, ...],
+    order: tuple[int, ...],
+    *,
+    timed_out: bool = False,
+    skipped: bool = False,
+    lost: bool = False,
 ) -> str | None:
-    """The gravest of what went wrong, as one word for `guidance.degraded`."""
+    """The gravest of what went wrong, as one word for `guidance.degraded`.
+
+    skipped: a prune stage gave no score, so that nothing was pruned there. lost: the worker broke off.
+    """
     if timed_out:
         return "deadline"
     if any(one.unjudged for one in judged):
         return "guard_partial"
-    if judged and all(one.reward is None and one.reward_error for one in judged):
+    # Those that the reward model was asked about: what was pruned is none of them.
+    asked = [one for one in judged if one.reward is not None or one.reward_error]
+    if asked and all(one.reward_error for one in asked):
         return "reward_unavailable"
-    if any(one.reward_error for one in judged):
+    if any(one.reward_error for one in asked):
         return "reward_partial"
+    if skipped:
+        return "prune_unavailable"
     if lost:
         return "worker_partial"
     return "format_broken" if order and judged[order[0]].broken else None

@@ -41,6 +41,18 @@ class Judge(Protocol):
         """
         ...
 
+    async def settle(self, judged: Sequence[Judged]) -> "Settled":
+        """What can only be said of all candidates together, once no more will come. The same laws hold."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Candidates, in the order they were given, with all that the judge says. skipped: a prune stage gave no score."""
+
+    judged: tuple[Judged, ...]
+    skipped: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

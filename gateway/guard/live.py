@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gateway.guard.guard import Guard
-from gateway.log.records import Message, Verdict
+from gateway.log.records import Message
 
 StreamGuardMode = Literal["hold-back", "window", "audit"]
 
@@ -72,15 +72,3 @@ def tail(message: Message, cleared: Lengths, context: int) -> Message:
     if calls:
         found["tool_calls"] = calls
     return found
-
-
-def merged(before: Verdict | None, after: Verdict) -> Verdict:
-    """The verdict on two stretches of one answer: each category's larger probability, flags and errors of both."""
-    if before is None:
-        return after
-    categories = {**before.categories}
-    for name, probability in after.categories.items():
-        categories[name] = max(probability, categories.get(name, 0.0))
-    flagged = list(dict.fromkeys([*before.flagged, *after.flagged]))
-    unreadable = before.unreadable or after.unreadable
-    return Verdict(categories=categories, flagged=flagged, error=before.error or after.error, unreadable=unreadable)

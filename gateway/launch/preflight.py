@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from gateway.access.local import is_loopback
 from gateway.access.start import keys_on_disk
 from gateway.config import Config
 from gateway.launch import models, ports
 from gateway.launch.machine import Machine, free_disk_gib
 from gateway.launch.parts import Plan
+from scorers.local import is_loopback
 
 LITTLE_MEMORY_GIB = 4.0
 LITTLE_DISK_GIB = 2.0

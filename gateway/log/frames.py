@@ -4,7 +4,7 @@ A segment file is `FILE_HEADER` (8 bytes: a name and the format's version) follo
 little-endian:
 
     magic    4 bytes  ff 52 45 43; 0xff never occurs in UTF-8, so text cannot imitate it
-    kind     u8       1 interaction, 2 feedback
+    kind     u8       1 interaction, 2 feedback, 3 shadow scores
     time     f64      when the record was journaled, seconds since 1970
     length   u32      bytes of payload
     crc      u32      CRC-32 of kind, time, length and payload
@@ -29,6 +29,10 @@ _CHECKED = struct.Struct("<BdI")
 class Kind(IntEnum):
     INTERACTION = 1
     FEEDBACK = 2
+    SHADOW = 3
+
+
+_KINDS = frozenset(Kind)
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -80,7 +84,7 @@ def _at(data: bytes, position: int) -> tuple[Entry | None, int]:
     if len(data) - position < _HEADER.size:
         return None, int(MAGIC.startswith(data[position : position + 4]))
     magic, kind, time, length, crc = _HEADER.unpack_from(data, position)
-    if magic != MAGIC or kind not in (1, 2):
+    if magic != MAGIC or kind not in _KINDS:
         return None, 0
     start = position + _HEADER.size
     if start + length > len(data):

@@ -9,6 +9,10 @@ def feedback_key(shard: str) -> str:
     return f"bestow:{{log-{shard}}}:feedback"
 
 
+def shadow_key(shard: str) -> str:
+    return f"bestow:{{log-{shard}}}:shadow"
+
+
 def votes_key(shard: str, interaction_id: str) -> str:
     """The hash of an interaction's current votes: Feedback.vote_key -> Feedback as JSON.
 

@@ -1,7 +1,8 @@
 """The records: what is kept of each request, and of what people later say of it.
 
 Names follow the design's table of words. `encode` and `decode` are the only way a record becomes bytes and back;
-`SCHEMA_VERSION` travels beside each record as field `v` and grows when a field changes its meaning.
+`SCHEMA_VERSION` travels beside each record as field `v` and grows when a field changes its meaning. A field that is new
+has a default and changes nothing for those that do not know it, so the version stays.
 """
 
 from typing import Any, Literal
@@ -16,6 +17,7 @@ Outcome = Literal[
     "delivered",  # a candidate reached the client
     "refused_prompt",  # the input guard flagged the prompt: nothing was sampled
     "refused_candidates",  # no candidate was safe
+    "blocked",  # the prompt, or every candidate, was unsafe, and the client got an error (action: block)
     "failed",  # the client got an error
     "cancelled",  # the client went away first, or another prompt of the same request failed
 ]
@@ -24,15 +26,31 @@ FeedbackKind = Literal["thumbs", "rating", "preference", "correction", "comment"
 
 
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the safety classifier said: each category's probability, and those at or over their thresholds.
+    """What the safety classifiers said: each category's probability, and those at or over their thresholds.
 
-    error: why it said nothing. unreadable: because of the content itself, so that asking again does not help.
+    flagged: those that keep the text back; blocked: those of them that the client gets an error for. noted: those that
+    let it out all the same (action: flag).
+    error: why one of them said nothing. unreadable: because of the content itself, so that asking again does not help.
+    guards: where there are several, what each said, by name@N; one that is not in it was not asked or did not answer.
     """
 
     categories: dict[str, float] = {}
     flagged: list[str] = []
     error: str | None = None
     unreadable: bool = False
+    blocked: list[str] = []
+    noted: list[str] = []
+    guards: dict[str, dict[str, float]] = {}
+
+
+class ScoreRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a scorer that ranks said of a candidate; see `scorers.contract.Score`."""
+
+    value: float | None = None
+    calibrated: float | None = None
+    parts: dict[str, float] = {}
+    steps: list[float] = []
+    error: str | None = None
 
 
 class CandidateRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -42,6 +60,8 @@ class CandidateRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     propensity: the probability that the selection rule picks this candidate given all scores.
     reward: the raw reward, or None with `reward_error`.
     broken: why it does not keep the form that was asked for (a schema, a tool's arguments).
+    scores: what each scorer that was asked said, by name@N: the reward model's and those of the stages before it.
+    pruned_by: the stage that gave it up, its scorer's name@N. second_check: that guard's verdict, where it was asked.
     """
 
     index: int
@@ -59,6 +79,9 @@ class CandidateRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     broken: str | None = None
     finished_ms: float | None = None
     scored_ms: float | None = None
+    scores: dict[str, ScoreRecord] = {}
+    pruned_by: str | None = None
+    second_check: Verdict | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -72,7 +95,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
 class Timings(msgspec.Struct, frozen=True, omit_defaults=True):
     """Milliseconds. `overhead_ms` is the wall time less the time spent waiting on workers and scorers.
 
-    queue_ms: waiting for a place, while the workers were full.
+    queue_ms: waiting for a place, while the workers were full. second_check_ms: of the winner, after the choice.
     """
 
     total_ms: float = 0.0
@@ -82,6 +105,7 @@ class Timings(msgspec.Struct, frozen=True, omit_defaults=True):
     sampling_ms: float = 0.0
     scoring_tail_ms: float = 0.0
     overhead_ms: float = 0.0
+    second_check_ms: float = 0.0
 
 
 class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -89,6 +113,8 @@ class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
 
     endpoint: chat, completions or responses. stream_mode: how a stream was served. tier: the class that it got.
     n: candidates sampled in a wave. asked: what that would have been, where the load left less of it.
+    safety_model: name@N of the guards, joined by a plus sign. second_check: of the guard that read the winner again.
+    reference: the expected answer, where the request gave one to its verifiers.
     """
 
     id: str
@@ -120,6 +146,8 @@ class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
     tier: str = "default"
     usage: Usage = Usage()
     timings: Timings = Timings()
+    second_check: str | None = None
+    reference: str | None = None
 
 
 class Feedback(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -151,7 +179,27 @@ class Feedback(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.json.encode([self.kind, pair, self.user or "", reason]).decode()
 
 
-Record = Interaction | Feedback
+class ShadowScores(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a scorer that decides nothing yet said of an interaction's candidates, after the answer was delivered.
+
+    id: a UUIDv7 of its own. scorer: name@N. profile: the one that named it, name@N. reward_model: what decided.
+    scores: by the candidate's index. winner: which of those that could be delivered it would have chosen; None where
+    it gave no score for the delivered one. ms: how long it took.
+    """
+
+    id: str
+    interaction: str
+    created: float
+    scorer: str
+    profile: str
+    reward_model: str | None
+    scores: dict[int, ScoreRecord]
+    winner: int | None = None
+    ms: float = 0.0
+    tenant: str = "default"
+
+
+Record = Interaction | Feedback | ShadowScores
 
 
 def encode(record: Record) -> bytes:
@@ -162,6 +210,11 @@ def encode(record: Record) -> bytes:
 def decode_interaction(data: bytes | str) -> Interaction:
     """Raises msgspec.ValidationError where `data` is not an interaction of this schema."""
     return msgspec.json.decode(data, type=Interaction)
+
+
+def decode_shadow(data: bytes | str) -> ShadowScores:
+    """Raises msgspec.ValidationError where `data` is no shadow scores of this schema."""
+    return msgspec.json.decode(data, type=ShadowScores)
 
 
 def decode_feedback(data: bytes | str) -> Feedback:

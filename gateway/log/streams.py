@@ -11,8 +11,16 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 from redis.asyncio import Redis
 
-from gateway.log.keys import feedback_key, interactions_key, votes_key
-from gateway.log.records import SCHEMA_VERSION, Feedback, Interaction, decode_feedback, decode_interaction
+from gateway.log.keys import feedback_key, interactions_key, shadow_key, votes_key
+from gateway.log.records import (
+    SCHEMA_VERSION,
+    Feedback,
+    Interaction,
+    ShadowScores,
+    decode_feedback,
+    decode_interaction,
+    decode_shadow,
+)
 from gateway.log.votes import merge, standing
 
 logger = logging.getLogger(__name__)
@@ -21,7 +29,7 @@ PAGE = 200
 BLOCK_MS = 1000
 REMEMBERED = 1_000_000
 
-R = TypeVar("R", Interaction, Feedback)
+R = TypeVar("R", Interaction, Feedback, ShadowScores)
 
 
 class Logged(msgspec.Struct, Generic[R], frozen=True):
@@ -110,6 +118,10 @@ class StreamReader(Generic[R]):
 
 def interactions(redis: Redis, shard: str) -> StreamReader[Interaction]:
     return StreamReader(redis, interactions_key(shard), decode_interaction)
+
+
+def shadow(redis: Redis, shard: str) -> StreamReader[ShadowScores]:
+    return StreamReader(redis, shadow_key(shard), decode_shadow)
 
 
 def feedback(redis: Redis, shard: str) -> StreamReader[Feedback]:

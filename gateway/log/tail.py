@@ -124,8 +124,10 @@ def _candidate_line(candidate: CandidateRecord, interaction: Interaction) -> Tex
     reward = f"{candidate.reward:+.3f}" if candidate.reward is not None else "no reward"
     text = Text("  > " if chosen else "    ", style="bold" if chosen else "")
     text.append(f"#{candidate.index:<3} {reward:>9}  ")
-    flagged = candidate.verdict is not None and bool(candidate.verdict.flagged or candidate.verdict.error)
-    text.append(f"{_safety(candidate.verdict):<10}", style="red" if flagged else "")
+    second = candidate.second_check
+    verdict = second if second is not None and (second.flagged or second.error) else candidate.verdict
+    flagged = verdict is not None and bool(verdict.flagged or verdict.error)
+    text.append(f"{_safety(verdict):<10}", style="red" if flagged else "")
     text.append(f" {candidate.completion_tokens:>4} tokens  ")
     return text.append(shorten(_content(candidate.message)))
 

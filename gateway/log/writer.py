@@ -31,7 +31,7 @@ from gateway.log.frames import Entry, Kind
 from gateway.log.journal import Journal
 from gateway.log.metrics import DropReason, LogMetrics
 from gateway.log.outage import Outage
-from gateway.log.records import Feedback, Interaction, Record, encode
+from gateway.log.records import Feedback, Interaction, Record, ShadowScores, encode
 from gateway.log.shipper import Shipper
 from gateway.log.sink import RedisSink
 from gateway.tasks import being_cancelled
@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 FLUSH_RECORDS = 500
 JOURNAL_RETRY_S = 1.0
+_KINDS = {Interaction: Kind.INTERACTION, Feedback: Kind.FEEDBACK, ShadowScores: Kind.SHADOW}
 
 T = TypeVar("T")
 
@@ -278,7 +279,7 @@ def _encode_all(records: Sequence[Record]) -> list[Entry | None]:
 
 
 def _encoded(record: Record) -> Entry | None:
-    kind = Kind.INTERACTION if isinstance(record, Interaction) else Kind.FEEDBACK
+    kind = _KINDS[type(record)]
     try:
         return Entry(kind, encode(record))
     except Exception as error:

@@ -120,6 +120,10 @@ class Replica(Generic[T]):
         await self._look()
         return result
 
+    async def refresh(self) -> None:
+        """Look now. Raises nothing."""
+        await self._look()
+
     async def _follow(self) -> None:
         while not being_cancelled():
             await asyncio.sleep(self._poll_s)

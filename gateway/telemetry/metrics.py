@@ -6,6 +6,9 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
+# Categories are what scorer servers say they are; beyond so many the label is "other".
+_MOST_CATEGORIES = 100
+_MOST_CATEGORY = 64
 _OVERHEAD = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512)
 
 
@@ -18,6 +21,7 @@ class Metrics:
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         self.registry = registry
+        self._categories: set[str] = set()
         self.requests = Counter(
             "bestow_requests", "Requests answered.", ["route", "model", "status"], registry=registry
         )
@@ -44,7 +48,7 @@ class Metrics:
         )
         self.candidates = Counter(
             "bestow_candidates",
-            "Candidates by what became of them: delivered, passed_over, flagged, unjudged.",
+            "Candidates by what became of them: delivered, passed_over, pruned, flagged, unjudged.",
             ["policy", "fate"],
             registry=registry,
         )
@@ -62,8 +66,14 @@ class Metrics:
         )
         self.flagged = Counter(
             "bestow_flagged",
-            "Texts that the guard flagged, by stage and category.",
-            ["stage", "category"],
+            "Texts that a guard flagged, by stage (prompt, candidate, second_check), category and action.",
+            ["stage", "category", "action"],
+            registry=registry,
+        )
+        self.second_check_seconds = Histogram(
+            "bestow_second_check_seconds",
+            "Time of the guard that reads the winner again.",
+            buckets=_SECONDS,
             registry=registry,
         )
         self.scorer_failures = Counter(
@@ -91,3 +101,11 @@ class Metrics:
             "How late the event loop runs timers, the mean of about a second.",
             registry=registry,
         )
+
+    def category(self, name: str) -> str:
+        """A category as a label: there is an end to how many there are."""
+        if name not in self._categories:
+            if len(self._categories) >= _MOST_CATEGORIES or len(name) > _MOST_CATEGORY:
+                return "other"
+            self._categories.add(name)
+        return name

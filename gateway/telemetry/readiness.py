@@ -1,7 +1,7 @@
 """Whether this gateway can answer: workers and scorers, asked in the background so that /readyz costs nothing."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.log.writer import RecordLog
@@ -12,7 +12,7 @@ from gateway.workers.pool import WorkerPool
 
 
 class Readiness:
-    """Watches the scorers; the pools watch their workers themselves.
+    """Watches the scorers; the pools watch their workers themselves. scorers: those that are needed now.
 
     Redis is reported and not required: without it the log waits in the journal and answers go on.
     """
@@ -20,7 +20,7 @@ class Readiness:
     def __init__(
         self,
         pools: Mapping[str, WorkerPool],
-        scorers: Mapping[str, ScorerHandle],
+        scorers: Callable[[], Mapping[str, ScorerHandle]],
         log: RecordLog,
         metrics: Metrics,
         *,
@@ -31,7 +31,7 @@ class Readiness:
         self._log = log
         self._metrics = metrics
         self._interval_s = interval_s
-        self._scorer_ready = dict.fromkeys(scorers, False)
+        self._scorer_ready = dict.fromkeys(scorers(), False)
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -71,8 +71,8 @@ class Readiness:
             await self._look()
 
     async def _look(self) -> None:
-        names = list(self._scorers)
-        found = await asyncio.gather(*(self._scorers[name].ready() for name in names))
-        self._scorer_ready = dict(zip(names, found, strict=True))
+        needed = self._scorers()
+        found = await asyncio.gather(*(scorer.ready() for scorer in needed.values()))
+        self._scorer_ready = dict(zip(needed, found, strict=True))
         for name, pool in self._pools.items():
             self._metrics.workers_up.labels(name).set(sum(worker.takes_new for worker in pool.workers))

@@ -1,21 +1,28 @@
 """`bestow workers` and `bestow adapters`: thin shells around a gateway's admin API, since loads are known there."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from gateway.shared.command_line import (
+    ConfigOption,
+    JsonOption,
+    KeyOption,
+    ReasonOption,
+    UrlOption,
+    made_by,
+    plain,
+    print_json,
+    print_table,
+    with_reason,
+)
 from gateway.workers.admin_client import AdminClient, find_gateway
 
 WORKERS = "/admin/v1/workers"
 ADAPTERS = "/admin/v1/adapters"
-
-_WIDTH = 1000
 
 workers_app = typer.Typer(
     no_args_is_help=True,
@@ -46,20 +53,6 @@ adapters_app = typer.Typer(
     """,
 )
 
-UrlOption = Annotated[str | None, typer.Option("--url", help="The gateway, such as http://127.0.0.1:8000.")]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        help="Configuration file with the gateway's address.  (default: .bestow/run.yaml, else bestow.yaml)",
-    ),
-]
-KeyOption = Annotated[
-    str | None, typer.Option("--api-key", envvar="BESTOW_API_KEY", help="An API key with the scope admin.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
-ReasonOption = Annotated[str | None, typer.Option(help="Why, for whoever reads the list or the log later.")]
 WorkerId = Annotated[str, typer.Argument(metavar="ID", help="The worker's id, as `bestow workers list` shows it.")]
 AdapterName = Annotated[str, typer.Argument(metavar="NAME", help="The adapter's name, as models.X.adapter has it.")]
 PolicyOption = Annotated[
@@ -79,14 +72,14 @@ def list_workers(
     """
     found = find_gateway(url, config, api_key).call("GET", WORKERS)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
-    _print(workers_table(found["data"]))
+    print_table(workers_table(found["data"]))
     for one in found["data"]:
         if note := _note_of(one):
             print(note)
     for one in found["removed"]:
-        print(f"{_plain(one['url'])} of {one['policy']} was removed {_by(one['removed'])}.")
+        print(f"{plain(one['url'])} of {one['policy']} was removed {made_by(one['removed'])}.")
 
 
 @workers_app.command()
@@ -110,9 +103,9 @@ def add(
     body = {"policy": policy or only_policy(gateway), "url": worker_url, "reason": reason}
     worker = gateway.call("POST", WORKERS, body)
     if as_json:
-        _print_json(worker)
+        print_json(worker)
     else:
-        print(f"The worker {worker['id']} ({_plain(worker['url'])}) of {worker['policy']} is added.")
+        print(f"The worker {worker['id']} ({plain(worker['url'])}) of {worker['policy']} is added.")
         print("It takes requests once it answers: bestow workers list")
 
 
@@ -132,7 +125,7 @@ def drain(
     """
     worker = find_gateway(url, config, api_key).call("POST", _of(worker_id, "/drain"), {"reason": reason})
     if as_json:
-        _print_json(worker)
+        print_json(worker)
     else:
         left = worker["load"]["sequences"]
         print(f"The worker {worker['id']} gets nothing new; {left} samples of this gateway still run on it.")
@@ -154,7 +147,7 @@ def undrain(
     """
     worker = find_gateway(url, config, api_key).call("POST", _of(worker_id, "/undrain"), {"reason": reason})
     if as_json:
-        _print_json(worker)
+        print_json(worker)
     else:
         print(f"The worker {worker['id']} takes requests again; now it is {worker['state']}.")
 
@@ -173,13 +166,12 @@ def remove(
     \b
       bestow workers remove w-1f2e3d4c
     """
-    query = f"?{urlencode({'reason': reason})}" if reason else ""
-    worker = find_gateway(url, config, api_key).call("DELETE", _of(worker_id, query))
+    worker = find_gateway(url, config, api_key).call("DELETE", with_reason(_of(worker_id, ""), reason))
     if as_json:
-        _print_json(worker)
+        print_json(worker)
     else:
-        print(f"The worker {worker['id']} ({_plain(worker['url'])}) is removed. To have it back:")
-        print(f"  bestow workers add {_plain(worker['url'])} --policy {worker['policy']}")
+        print(f"The worker {worker['id']} ({plain(worker['url'])}) is removed. To have it back:")
+        print(f"  bestow workers add {plain(worker['url'])} --policy {worker['policy']}")
 
 
 @adapters_app.command("list")
@@ -193,9 +185,9 @@ def list_adapters(
     """
     found = find_gateway(url, config, api_key).call("GET", ADAPTERS)
     if as_json:
-        _print_json(found)
+        print_json(found)
     elif found["data"]:
-        _print(adapters_table(found["data"]))
+        print_table(adapters_table(found["data"]))
     else:
         print("There are no adapters.")
 
@@ -223,7 +215,7 @@ def load_adapter(
     body = {"policy": policy or only_policy(gateway), "name": name, "path": path, "reason": reason}
     adapter = gateway.call("POST", ADAPTERS, body)
     if as_json:
-        _print_json(adapter)
+        print_json(adapter)
     else:
         count = len(adapter["loaded_on"])
         workers = "1 worker" if count == 1 else f"{count} workers"
@@ -246,11 +238,10 @@ def unload_adapter(
       bestow adapters unload support-1 --policy demo-policy
     """
     gateway = find_gateway(url, config, api_key)
-    query = f"?{urlencode({'reason': reason})}" if reason else ""
     where = f"{ADAPTERS}/{quote(policy or only_policy(gateway), safe='')}/{quote(name, safe='')}"
-    gone = gateway.call("DELETE", where + query)
+    gone = gateway.call("DELETE", with_reason(where, reason))
     if as_json:
-        _print_json(gone)
+        print_json(gone)
     else:
         print(f"The adapter {gone['name']} of {gone['policy']} is unloaded.")
 
@@ -283,8 +274,8 @@ def workers_table(workers: Sequence[Mapping[str, Any]]) -> Table:
             _count(load["waiting"]),
             "-" if load["kv_usage"] is None else f"{load['kv_usage']:.0%}",
             one["version"] or "-",
-            ", ".join(map(_plain, one["adapters"])) or "-",
-            _plain(one["url"]),
+            ", ".join(map(plain, one["adapters"])) or "-",
+            plain(one["url"]),
         )
     return table
 
@@ -294,22 +285,18 @@ def adapters_table(adapters: Sequence[Mapping[str, Any]]) -> Table:
     for one in adapters:
         having, lacking = len(one["loaded_on"]), len(one["missing_on"])
         on = f"{having} of {having + lacking}"
-        reason = _plain(one["reason"] or "-")
-        table.add_row(one["name"], one["policy"], on, _plain(one["path"]), one["created_by"], reason)
+        reason = plain(one["reason"] or "-")
+        table.add_row(one["name"], one["policy"], on, plain(one["path"]), one["created_by"], reason)
     return table
 
 
 def _note_of(worker: Mapping[str, Any]) -> str | None:
     """What the table leaves out: why it is down, or who drained it."""
     if worker["state"] == "down":
-        return f"{worker['id']} is down: {_plain(worker['reason'] or 'not asked yet')}."
+        return f"{worker['id']} is down: {plain(worker['reason'] or 'not asked yet')}."
     if worker["state"] == "draining" and worker["changed"]:
-        return f"{worker['id']} was drained {_by(worker['changed'])}."
+        return f"{worker['id']} was drained {made_by(worker['changed'])}."
     return None
-
-
-def _by(note: Mapping[str, Any]) -> str:
-    return f"by {note['by']}" + (f": {_plain(note['reason'])}" if note["reason"] else "")
 
 
 def _of(worker_id: str, rest: str) -> str:
@@ -318,17 +305,3 @@ def _of(worker_id: str, rest: str) -> str:
 
 def _count(value: float | None) -> str:
     return "-" if value is None else f"{value:g}"
-
-
-def _plain(text: str) -> str:
-    """Without what would steer a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def _print(table: Table) -> None:
-    # As wide as it is: ids and addresses cut to fit a terminal would be of no use.
-    Console(width=_WIDTH, markup=False, highlight=False, emoji=False, soft_wrap=True).print(table)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))

@@ -9,31 +9,25 @@ The configuration and DNS name workers through `offer`; those that operators rem
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import msgspec
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from gateway.errors import BadRequest, NotFound, Unavailable
-from gateway.shared.replica import POLL_S, Replica, Shared
-from gateway.shared.transaction import transact
+from gateway.shared.note import Note, because
+from gateway.shared.replica import POLL_S, Replica
 from gateway.tasks import end
 from gateway.workers import fleet_state
 from gateway.workers.adapters import AdapterNotLoaded, load_everywhere, unload_everywhere
-from gateway.workers.fleet_state import Adapter, Decide, FleetState, Note, PolicyFleet, succeed
+from gateway.workers.fleet_state import FLEET, Adapter, Decide, FleetState, PolicyFleet
 from gateway.workers.pool import WorkerPool
 from gateway.workers.worker import Source, Worker
 from scorers.endpoint import Endpoint
 
 logger = logging.getLogger(__name__)
-
-STATE = "bestow:{fleet}:state"
-VERSION = "bestow:{fleet}:version"
 
 # Until every gateway has heard that an adapter is going.
 SETTLE_S = 2.5 * POLL_S
@@ -42,55 +36,6 @@ MEND_S = 5.0
 LOAD_WITHIN_S = 240.0
 _CLAIM_S = 300.0
 _UNLOAD_CLAIM_S = 60.0
-
-
-async def read_version(redis: Redis) -> int:
-    """0 where nothing was ever changed."""
-    return int(await redis.get(VERSION) or 0)
-
-
-async def read(redis: Redis) -> FleetState:
-    async with redis.pipeline(transaction=True) as pipe:
-        pipe.get(VERSION)
-        pipe.get(STATE)
-        version, state = await pipe.execute()
-    return _decoded(version, state)
-
-
-async def change(redis: Redis, known: FleetState | None, decide: Decide) -> FleetState:
-    """Make `decide` true, as if nobody else were changing anything, and return what is stored then.
-
-    known: what this gateway holds, from which Redis gets back what it lost. Raises RedisError and what `decide` raises.
-    """
-
-    async def attempt(pipe: Any) -> FleetState:
-        stored = _decoded(await pipe.get(VERSION), await pipe.get(STATE))
-        base, _ = succeed(known, stored)
-        decided = decide(base)
-        if decided == stored:
-            return stored
-        following = msgspec.structs.replace(
-            decided, version=base.version + (decided != base), line=base.line or secrets.token_hex(8)
-        )
-        pipe.multi()
-        pipe.set(STATE, msgspec.json.encode(following))
-        pipe.set(VERSION, following.version)
-        return following
-
-    return await transact(redis, VERSION, attempt, "the workers")
-
-
-async def restore(redis: Redis, known: FleetState) -> None:
-    """Give Redis back what it has lost."""
-    await change(redis, known, lambda state: state)
-
-
-def _decoded(version: bytes | None, state: bytes | None) -> FleetState:
-    found = msgspec.json.decode(state, type=FleetState) if state else FleetState()
-    return msgspec.structs.replace(found, version=int(version or 0))
-
-
-SHARED = Shared("fleet", "workers and adapters", FleetState, read_version, read, succeed, restore)
 
 
 class Fleet:
@@ -116,7 +61,7 @@ class Fleet:
         self._clock = clock
         self._offered: dict[str, dict[Source, list[Endpoint]]] = {name: {} for name in pools}
         self._replica = Replica(
-            redis, data_dir / "fleet.json", SHARED, registry, self._changed, poll_s=poll_s, clock=clock
+            redis, data_dir / "fleet.json", FLEET.shared(), registry, self._changed, poll_s=poll_s, clock=clock
         )
         self._mending: asyncio.Task[None] | None = None
 
@@ -160,14 +105,14 @@ class Fleet:
         worker = next((one for one in pool.workers if one.client.url == url), None)
         if worker is None:
             raise Unavailable("the worker was added, and Redis went away before this gateway heard of it")
-        logger.info("worker %s (%s) of %s was added by %s%s", worker.id, worker.name, policy, made.by, _because(made))
+        logger.info("worker %s (%s) of %s was added by %s%s", worker.id, worker.name, policy, made.by, because(made))
         return worker
 
     async def drain(self, worker_id: str, on: bool, made: Note) -> list[tuple[str, Worker]]:
         """on: it gets nothing new; off: it does again. Raises ApiError."""
         found = self.find(worker_id)
         await self._change(fleet_state.drain_workers(_places(found), on, made))
-        logger.info("worker %s is %s by %s%s", worker_id, "drained" if on else "undrained", made.by, _because(made))
+        logger.info("worker %s is %s by %s%s", worker_id, "drained" if on else "undrained", made.by, because(made))
         return found
 
     async def remove(self, worker_id: str, made: Note) -> list[tuple[str, Worker]]:
@@ -175,7 +120,7 @@ class Fleet:
         found = self.find(worker_id)
         named = {policy: self.named(policy) for policy in self.pools}
         await self._change(fleet_state.remove_workers(_places(found), named, made))
-        logger.info("worker %s was removed by %s%s", worker_id, made.by, _because(made))
+        logger.info("worker %s was removed by %s%s", worker_id, made.by, because(made))
         return found
 
     async def load_adapter(self, policy: str, name: str, path: str, made: Note) -> Adapter:
@@ -204,7 +149,7 @@ class Fleet:
             raise
         # What this gateway knows of its workers has the adapter when this returns.
         await pool.check()
-        logger.info("adapter %s of %s was loaded from %s by %s%s", name, policy, path, made.by, _because(made))
+        logger.info("adapter %s of %s was loaded from %s by %s%s", name, policy, path, made.by, because(made))
         return Adapter(path, made)
 
     async def unload_adapter(self, policy: str, name: str, made: Note) -> None:
@@ -212,7 +157,7 @@ class Fleet:
         pool = self._pool(policy)
         now = self._clock()
         await self._change(fleet_state.retire_adapter(policy, name, unload_at=now + _UNLOAD_CLAIM_S, now=now))
-        logger.info("adapter %s of %s was taken away by %s%s", name, policy, made.by, _because(made))
+        logger.info("adapter %s of %s was taken away by %s%s", name, policy, made.by, because(made))
         await asyncio.sleep(self._settle_s)
         await unload_everywhere([worker for worker in pool.workers if worker.up], name)
         with contextlib.suppress(Unavailable):
@@ -220,7 +165,7 @@ class Fleet:
         await pool.check()
 
     async def _change(self, decide: Decide) -> FleetState:
-        return await self._replica.change(lambda redis: change(redis, self._replica.held, decide))
+        return await self._replica.change(lambda redis: FLEET.change(redis, self._replica.held, decide))
 
     def _pool(self, policy: str) -> WorkerPool:
         if policy not in self.pools:
@@ -278,7 +223,3 @@ def _due(fleet: PolicyFleet, now: float) -> list[str]:
 
 def _places(found: Sequence[tuple[str, Worker]]) -> list[tuple[str, str]]:
     return [(policy, worker.client.url) for policy, worker in found]
-
-
-def _because(made: Note) -> str:
-    return f": {made.reason}" if made.reason else ""

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.errors import BadRequest, Conflict, NotFound
+from gateway.shared.document import Document, Versioned
+from gateway.shared.note import Note
 from scorers.endpoint import Endpoint
 
 MAX_URL = 500
 MAX_PATH = 1024
-MAX_REASON = 500
 # An adapter that should be gone is unloaded wherever it is found for as long as this: a worker may come back late.
 RETIRED_FOR_S = 7 * 86_400.0
 
@@ -24,14 +25,6 @@ _ADAPTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 V = TypeVar("V")
-
-
-class Note(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Who changed something, when (seconds since 1970), and why where they said."""
-
-    by: str
-    at: float
-    reason: str = ""
 
 
 class Adapter(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,12 +48,10 @@ class PolicyFleet(msgspec.Struct, frozen=True, omit_defaults=True):
     retired: dict[str, float] = {}
 
 
-class FleetState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """policies: by name, those that something was changed about. line: drawn when the first change was made."""
+class FleetState(Versioned, frozen=True, omit_defaults=True):
+    """policies: by name, those that something was changed about."""
 
-    version: int = 0
-    line: str = ""
-    policies: dict[str, PolicyFleet] = {}
+    policies: dict[str, PolicyFleet] = msgspec.field(default_factory=dict)
 
     def of(self, policy: str) -> PolicyFleet:
         return self.policies.get(policy) or PolicyFleet()
@@ -68,24 +59,7 @@ class FleetState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 Decide = Callable[[FleetState], FleetState]
 
-
-def succeed(known: FleetState | None, found: FleetState) -> tuple[FleetState, str | None]:
-    """What to hold after reading `found` where `known` was held, and what is odd about it.
-
-    A Redis that lost its data, all or its last second, takes nothing away.
-    """
-    lost = known is not None and known.version > found.version and found.line in ("", known.line)
-    if known is None or not lost:
-        return found, None
-    return known, "Redis has lost changes of workers and adapters that this gateway knows; it gets them back"
-
-
-def note(by: str, at: float, reason: str | None) -> Note:
-    """Raises BadRequest where the reason is too long."""
-    reason = reason or ""
-    if len(reason) > MAX_REASON or not reason.isprintable():
-        raise BadRequest(f"reason: at most {MAX_REASON} printable characters", param="reason")
-    return Note(by, at, reason)
+FLEET = Document("fleet", "workers and adapters", FleetState)
 
 
 def worker_url(url: str, template: Endpoint) -> str:

@@ -49,6 +49,7 @@ class WorkerLoad:
     """One worker's load as this gateway knows it.
 
     sequences, tokens: our own, in flight. engine: its newest report. others: sequences of other gateways, by that.
+    queued: what waits there by its last two reports, both: a request that has just arrived waits for a moment too.
     """
 
     def __init__(self) -> None:
@@ -56,6 +57,7 @@ class WorkerLoad:
         self.tokens = 0.0
         self.engine: EngineLoad | None = None
         self.others = 0.0
+        self.queued = 0.0
         self._typical = TYPICAL_TOKENS
         self._typical_weight = TYPICAL_TOKENS
         self._strange = 0.0
@@ -71,7 +73,8 @@ class WorkerLoad:
 
     def report(self, engine: EngineLoad | None) -> None:
         """The worker's newest word of its load; None: it gives none."""
-        self.engine = engine
+        before, self.engine = self.engine, engine
+        self.queued = min(before.waiting, engine.waiting) if before and engine else 0.0
         self.others, self._strange, self._pressure = 0.0, 0.0, 1.0
         if engine is None:
             return

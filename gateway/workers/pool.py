@@ -180,7 +180,7 @@ class WorkerPool:
             places=self._max_sequences * len(usable),
             running=sum(worker.load.sequences for worker in usable),
             others=sum(worker.load.others for worker in usable),
-            waiting=sum(engine.waiting for engine in engines),
+            waiting=sum(worker.load.queued for worker in usable),
             kv_usage=max((engine.kv_usage for engine in engines if engine.kv_usage is not None), default=None),
         )
 

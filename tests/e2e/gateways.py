@@ -17,12 +17,16 @@ from tests.e2e.stack import PROJECT, Stack, free_ports, written_config
 
 @contextmanager
 def second_gateway(stack: Stack, folder: Path, change: Callable[[Any], None]) -> Iterator[str]:
-    """Another gateway beside the stack's, whose configuration `change` edits."""
+    """Another gateway beside the stack's, whose configuration `change` edits.
+
+    Profiles are shared by way of Redis: one that `change` edits gets a name of its own.
+    """
     [port] = free_ports(1)
     config = copy.deepcopy(written_config(stack))
     config["gateway"] = {"port": port, "drain_delay_s": 0}
     config["data_dir"] = str(folder / "data")
     change(config)
+    _rename_edited(config, copy.deepcopy(written_config(stack)), f"-{port}")
     path = folder / "second.yaml"
     path.write_text(yaml.safe_dump(config))
     process = subprocess.Popen([sys.executable, "-m", "gateway", "--config", str(path)], cwd=PROJECT)
@@ -40,6 +44,17 @@ def second_gateway(stack: Stack, folder: Path, change: Callable[[Any], None]) ->
     finally:
         process.terminate()
         assert process.wait(30) == 0
+
+
+def _rename_edited(config: Any, original: Any, ending: str) -> None:
+    """Give each profile that differs from the original's another name, also where models name it."""
+    edited = {name for name, profile in config["profiles"].items() if original["profiles"].get(name) != profile}
+    config["profiles"] = {
+        name + ending if name in edited else name: profile for name, profile in config["profiles"].items()
+    }
+    for model in config["models"].values():
+        if model.get("profile", "default") in edited:
+            model["profile"] = model.get("profile", "default") + ending
 
 
 async def running_sequences(stack: Stack) -> float:

@@ -65,6 +65,9 @@ def config_for(
     redis_url: str = NO_REDIS,
     gateway: dict[str, Any] | None = None,
 ) -> Config:
+    # A busy machine's late event loop would have n shrink in the middle of a test that counts candidates.
+    settings = {"n": 4, "refusal": "No.", **profile}
+    settings.setdefault("min_n", settings["n"])
     return parse(
         {
             "data_dir": str(data_dir),
@@ -72,10 +75,11 @@ def config_for(
             "redis": {"url": redis_url},
             "policies": {"policy": {"model": "somewhere", "workers": [{"url": worker.url}]}},
             "scorers": {
-                "reward": {"kind": "reward", "model": "somewhere", "url": scorers.url},
-                "safety": {"kind": "safety", "model": "somewhere", "url": scorers.url},
+                name: {"kind": kind, "model": "somewhere", "url": scorers.url}
+                for kind, names in (("reward", ("reward", *scorers.values)), ("safety", ("safety", *scorers.guards)))
+                for name in names
             },
-            "profiles": {"default": {"n": 4, "refusal": "No.", **profile}},
+            "profiles": {"default": settings},
             "models": {"m": {"policy": "policy", "profile": "default"}},
         }
     )

@@ -69,6 +69,10 @@ def test_every_mistake_is_a_line() -> None:
         ({"profiles": {"d": {"n": 9, "max_n": 8, "reward": None, "safety": None}}}, "profiles.d"),
         ({"profiles": {"d": {"category_thresholds": {"x": 2}}}}, "profiles.d.category_thresholds"),
         ({"policies": {"a b": {"model": "m"}}}, "policies.a b"),
+        ({"profiles": {"d": {"safety": 5}}}, "profiles.d.safety"),
+        ({"profiles": {"d": {"safety": ["ok", "a b"]}}}, "profiles.d.safety"),
+        ({"profiles": {"d": {"category_actions": {"x": "rewrite"}}}}, "profiles.d.category_actions.x"),
+        ({"profiles": {"d": {"prune": [{"scorer": "s", "keep": 0}]}}}, "profiles.d.prune.0.keep"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_its_key(data: dict[str, Any], key: str) -> None:
@@ -99,6 +103,71 @@ def test_a_wrong_value_is_one_line_that_names_its_key(data: dict[str, Any], key:
 )
 def test_a_name_that_leads_nowhere_is_said(data: dict[str, Any], line: str) -> None:
     assert mistakes(data) == [line]
+
+
+SCORERS = {
+    **{name: {"kind": "reward", "model": "x"} for name in ("reward", "small", "tiny")},
+    **{name: {"kind": "safety", "model": "x"} for name in ("safety", "other")},
+}
+
+
+def of_profile(**profile: Any) -> dict[str, Any]:
+    return {"scorers": SCORERS, "profiles": {"d": profile}}
+
+
+@pytest.mark.parametrize(
+    ("profile", "line"),
+    [
+        ({"prune": [{"scorer": "no", "keep": 2}]}, "d.prune.0.scorer: no scorer 'no' (there is other, reward, safety,"),
+        ({"prune": [{"scorer": "safety", "keep": 2}], "safety": None}, "d.prune.0.scorer: scorer 'safety' of kind"),
+        ({"shadow": ["small", "other"]}, "d.shadow.1: scorer 'other' of kind 'safety' gives no number"),
+        ({"safety": ["safety", "small"]}, "d.safety.1: scorer 'small' of kind 'reward' gives no categories"),
+        ({"second_check": "small"}, "d.second_check: scorer 'small' of kind 'reward' gives no categories"),
+        ({"second_check": "no"}, "d.second_check: no scorer 'no'"),
+    ],
+)
+def test_each_scorer_of_a_profile_must_give_what_it_is_named_for(profile: dict[str, Any], line: str) -> None:
+    [found] = mistakes(of_profile(**profile))
+    assert found.startswith(f"file: profiles.{line}")
+
+
+@pytest.mark.parametrize(
+    ("profile", "line"),
+    [
+        ({"prune": [{"scorer": "reward", "keep": 2}]}, "prune.0.scorer and reward both name the scorer 'reward'"),
+        ({"shadow": ["reward"]}, "reward and shadow.0 both name the scorer 'reward'"),
+        ({"second_check": "safety"}, "safety and second_check both name the scorer 'safety'"),
+        ({"safety": ["other", "other"]}, "safety.0 and safety.1 both name the scorer 'other'"),
+    ],
+)
+def test_a_scorer_has_one_part_in_a_profile(profile: dict[str, Any], line: str) -> None:
+    assert mistakes(of_profile(**profile)) == [f"file: profiles.d: {line}: keep one of them"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "line"),
+    [
+        ({"reward": None, "prune": [{"scorer": "small", "keep": 2}]}, "prune needs reward, the scorer that decides"),
+        ({"max_n": 8, "prune": [{"scorer": "small", "keep": 8}]}, "prune.0.keep (8) gives up nothing: max_n is 8"),
+        (
+            {"prune": [{"scorer": "tiny", "keep": 4}, {"scorer": "small", "keep": 4}]},
+            "prune.1.keep (4) gives up nothing: the stage before keeps 4",
+        ),
+    ],
+)
+def test_a_stage_that_could_prune_nothing_is_said(profile: dict[str, Any], line: str) -> None:
+    [found] = mistakes(of_profile(**profile))
+    assert found.startswith(f"file: profiles.d: {line}")
+
+
+def test_guards_are_one_several_or_none() -> None:
+    for given, guards in (("safety", ("safety",)), (["other", "safety"], ("other", "safety")), ([], ()), (None, ())):
+        assert parse(of_profile(safety=given)).profiles["d"].guards == guards
+
+
+def test_shadow_scorers_decide_nothing() -> None:
+    profile = parse(of_profile(shadow=["tiny"], prune=[{"scorer": "small", "keep": 4}], second_check="other"))
+    assert profile.profiles["d"].deciding == ["small", "reward", "safety", "other"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config import Config, dump, parse
 from gateway.errors import ConfigError
-from gateway.upstreams import front_tls, read_upstreams, unverified, warn_of_unverified
+from gateway.upstreams import front_tls, read_upstreams, scorer_home, unverified, warn_of_unverified
 from tests.certificates import Authority
 
 KEY = "sk-secret-4711"
@@ -100,3 +100,19 @@ def test_the_gateways_own_certificate_is_read_at_the_start(tmp_path: Path) -> No
     assert front_tls(good.gateway) is not None
     with pytest.raises(ConfigError, match=r"^gateway\.tls_cert_file: there is no file"):
         front_tls(config(gateway={"tls_cert_file": str(tmp_path / "none")}).gateway)
+
+
+@pytest.mark.parametrize(
+    ("urls", "home"),
+    [
+        ((), None),
+        (("http://s:1", "http://s:1"), "http://s:1"),
+        (("http://s:1", "http://t:1"), None),
+        (("http://s:1", "http://127.0.0.1:8201"), "http://127.0.0.1:8201"),
+    ],
+)
+def test_scorers_are_added_where_those_of_the_file_are(urls: tuple[str, ...], home: str | None) -> None:
+    scorers = {f"s{number}": {"kind": "reward", "model": "m", "url": url} for number, url in enumerate(urls)}
+    given = config({"url": "http://w:1"}, scorers=scorers)
+    found = scorer_home(given, read_upstreams(given))
+    assert (found.url if found else None) == home

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scorers.classifier import Classifier, load_classifier
+from tests.scorers.classifier import Classifier, load_classifier
 from tests.scorers.models import SMALL_TEMPLATE, make_classifier
 
 

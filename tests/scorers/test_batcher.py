@@ -5,41 +5,11 @@ import threading
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from scorers.batcher import Batcher, plan_batch
+from scorers.batcher import Batcher, Ran
 from scorers.errors import Overloaded, ScorerError, ScorerFailed, ScorerUnavailable
 
 Rows = list[int | ScorerError]
-
-
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.integers(16, 1000))
-def test_a_planned_batch_holds_the_oldest_within_the_limit(lengths: list[int], most: int) -> None:
-    batch = plan_batch(lengths, most)
-    assert batch[0] == 0
-    assert batch == sorted(set(batch))
-    padded = max(lengths[index] for index in batch) * len(batch)
-    assert len(batch) == 1 or padded <= most
-    assert 2 * sum(lengths[index] for index in batch) >= padded
-
-
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.integers(16, 1000))
-def test_batches_planned_one_after_the_other_run_each_input_once(lengths: list[int], most: int) -> None:
-    left, ran = list(enumerate(lengths)), []
-    while left:
-        batch = set(plan_batch([length for _, length in left], most))
-        ran += [left[index][0] for index in batch]
-        left = [one for index, one in enumerate(left) if index not in batch]
-    assert sorted(ran) == list(range(len(lengths)))
-
-
-def test_equal_lengths_fill_a_batch() -> None:
-    assert plan_batch([10] * 9, 50) == [0, 1, 2, 3, 4]
-
-
-def test_a_long_input_does_not_pad_the_short_ones() -> None:
-    assert plan_batch([10, 500, 11], 8192) == [0, 2]
 
 
 class Model:
@@ -51,17 +21,17 @@ class Model:
         self.begun = threading.Event()
         self.batches: list[list[int]] = []
 
-    def forward(self, inputs: list[list[int]]) -> Sequence[int]:
+    def forward(self, inputs: list[list[int]]) -> Ran[int]:
         self.batches.append([ids[0] for ids in inputs])
         self.begun.set()
         self.free.wait(5)
         if any(ids[0] < 0 for ids in inputs):
             raise RuntimeError("boom\nin the model")
-        return [ids[0] for ids in inputs]
+        return Ran([ids[0] for ids in inputs], 100)
 
 
-def batcher(model: Model, *, max_queue: int = 100, max_batch_tokens: int = 100) -> Batcher[int]:
-    return Batcher(model.forward, max_batch_tokens=max_batch_tokens, max_queue=max_queue)
+def batcher(model: Model, *, max_queue: int = 100, max_batch_tokens: int = 100, wait_s: float = 0.0) -> Batcher[int]:
+    return Batcher(model.forward, max_batch_tokens=max_batch_tokens, max_queue=max_queue, wait_s=wait_s)
 
 
 async def hold(model: Model, batches: Batcher[int], first: int = 1) -> asyncio.Task[Rows]:
@@ -142,7 +112,7 @@ async def test_a_failing_batch_fails_its_own_inputs_only() -> None:
 
 
 async def test_a_model_that_answers_too_few_rows_has_failed() -> None:
-    batches: Batcher[int] = Batcher(lambda inputs: [1], max_batch_tokens=100, max_queue=10)
+    batches: Batcher[int] = Batcher(lambda inputs: Ran([1], 1), max_batch_tokens=100, max_queue=10)
     assert all(isinstance(row, ScorerFailed) for row in await batches.run([[1], [2]]))
 
 
@@ -162,12 +132,68 @@ async def test_closing_finishes_what_waits_and_takes_no_more() -> None:
 
 
 async def test_batches_are_observed() -> None:
-    seen: list[tuple[int, int]] = []
-    batches: Batcher[int] = Batcher(
-        Model().forward,
-        max_batch_tokens=100,
-        max_queue=10,
-        observe=lambda items, tokens, seconds: seen.append((items, tokens)),
-    )
+    seen: list[tuple[int, int, int | None]] = []
+
+    def observe(inputs: int, tokens: int, seconds: float, *, given: int | None = None) -> None:
+        seen.append((inputs, tokens, given))
+
+    batches: Batcher[int] = Batcher(Model().forward, max_batch_tokens=100, max_queue=10, observe=observe)
     await batches.run([[1, 1], [2, 2, 2]])
-    assert seen == [(2, 6)]
+    assert seen == [(2, 100, 5)]
+
+
+async def test_what_runs_together_is_planned_from_what_waits_oldest_first() -> None:
+    model = Model()
+    asked: list[tuple[int, int]] = []
+
+    def last_two(inputs: Sequence[list[int]], most: int) -> list[int]:
+        asked.append((len(inputs), most))
+        return [0, len(inputs) - 1] if len(inputs) > 1 else [0]
+
+    batches: Batcher[int] = Batcher(model.forward, plan=last_two, max_batch_tokens=77, max_queue=10)
+    assert await batches.run([[1], [2], [3]]) == [1, 2, 3]
+    assert model.batches == [[1, 3], [2]]
+    assert asked == [(3, 77), (1, 77)]
+
+
+async def test_with_a_wait_lone_inputs_gather() -> None:
+    model = Model()
+    batches = batcher(model, wait_s=0.2)
+    calls = []
+    for number in (1, 2, 3):
+        calls.append(asyncio.create_task(batches.run([[number]])))
+        await asyncio.sleep(0.01)
+    assert [await call for call in calls] == [[1], [2], [3]]
+    assert model.batches == [[1, 2, 3]]
+
+
+async def test_the_wait_ends_once_a_batch_is_full_and_when_it_closes() -> None:
+    model = Model()
+    batches = batcher(model, max_batch_tokens=4, wait_s=60)
+    assert await batches.run([[1] * 4]) == [1]
+    waiting = asyncio.create_task(batches.run([[2]]))
+    await asyncio.sleep(0.01)
+    assert model.batches == [[1]]
+    await batches.close()
+    assert await waiting == [2]
+
+
+async def test_an_input_that_is_cancelled_while_it_waits_for_others_is_not_run() -> None:
+    model = Model()
+    batches = batcher(model, wait_s=0.05)
+    gone = asyncio.create_task(batches.run([[1]]))
+    await asyncio.sleep(0.01)
+    gone.cancel()
+    await asyncio.sleep(0.1)
+    assert model.batches == []
+    assert await batches.run([[2]]) == [2]
+
+
+async def test_a_busy_model_does_not_keep_another_waiting() -> None:
+    busy, idle = Model(), Model()
+    slow, fast = batcher(busy), batcher(idle)
+    held = await hold(busy, slow)
+    assert await fast.run([[7]]) == [7]
+    assert not held.done()
+    busy.free.set()
+    await held

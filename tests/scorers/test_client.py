@@ -21,6 +21,7 @@ from scorers.errors import (
     Overloaded,
     ScorerError,
     ScorerFailed,
+    ScorerInUse,
     ScorerUnavailable,
     Unauthorized,
     UnknownScorer,
@@ -94,6 +95,12 @@ async def test_a_request_goes_out_as_the_contract_has_it_and_scores_come_back() 
         ('{"categories": {}}', "categories"),
         ('{"categories": [0.5]}', "categories"),
         ("{}", "nothing"),
+        ('{"value": 1, "calibrated": 1.5}', "calibrated"),
+        ('{"value": 1, "calibrated": "x"}', "calibrated"),
+        ('{"value": 1, "parts": {"a": NaN}}', "parts"),
+        ('{"value": 1, "parts": [1]}', "parts"),
+        ('{"value": 1, "steps": [0.5, Infinity]}', "steps"),
+        ('{"value": 1, "steps": 3}', "steps"),
         ('{"value": 1.0, "error": "x"}', "value and error"),
         ('{"value": 1.0, "categories": {"violence": 0.1}}', "value and categories"),
     ],
@@ -115,6 +122,17 @@ async def test_categories_and_errors_are_passed_on() -> None:
     async with serving(answering(sent)) as client:
         answer = await client.score(request, 2.0)
     assert answer.scores == [Score(categories={"violence": 0.0, "fraud": 0.25}), Score(error="too long", tokens=9)]
+
+
+async def test_what_comes_with_a_score_is_passed_on() -> None:
+    request = ScoreRequest("reward", REQUEST.messages, REQUEST.candidates * 2)
+    value = '{"value": 2, "calibrated": 0.75, "parts": {"help": 3, "harm": -1}, "steps": [1, 0.5], "tokens": 7}'
+    async with serving(answering(scores(value, '{"error": "an image", "unreadable": true}'))) as client:
+        answer = await client.score(request, 2.0)
+    assert answer.scores == [
+        Score(value=2.0, calibrated=0.75, parts={"help": 3.0, "harm": -1.0}, steps=[1.0, 0.5], tokens=7),
+        Score(error="an image", unreadable=True),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -143,6 +161,7 @@ async def test_an_answer_that_breaks_the_contract_as_a_whole_is_a_failure(body: 
         (400, BadScoreRequest),
         (413, BadScoreRequest),
         (404, UnknownScorer),
+        (409, ScorerInUse),
         (429, Overloaded),
         (500, ScorerFailed),
         (503, ScorerUnavailable),

@@ -92,7 +92,7 @@ def test_a_stopped_server_ends_well_and_its_log_is_short(server: tuple[str, subp
     lines = log.splitlines()
     assert len(lines) == 4
     assert "loaded reward:" in lines[1]
-    assert "on cpu, float32, labels: reward" in lines[1]
+    assert "on cpu, float32, packed, beginnings shared" in lines[1]
 
 
 def test_a_missing_folder_is_told_in_a_sentence(tmp_path: Path) -> None:

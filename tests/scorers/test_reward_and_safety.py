@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorers.classifier import Classifier, load_classifier
 from scorers.model_path import LoadError
 from scorers.model_scorer import CannotScore
+from scorers.probability import sigmoid, softmax
 from scorers.reward import RewardReader, reward_parts
-from scorers.safety import SafetyReader, safety_parts, sigmoids, softmax, window_count, windows
+from scorers.safety import SafetyReader, safety_parts, window_count, windows
+from tests.scorers.classifier import Classifier, load_classifier
 from tests.scorers.models import make_classifier
 
 SAFE = ("safe",)
@@ -103,7 +104,7 @@ def test_single_label_classifiers_have_a_softmax_without_the_safe_label() -> Non
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=5))
 def test_probabilities_stay_within_bounds(logits: list[float]) -> None:
-    assert all(0 <= p <= 1 for p in sigmoids(logits) + softmax(logits))
+    assert all(0 <= p <= 1 for p in [*map(sigmoid, logits), *softmax(logits)])
     assert sum(softmax(logits)) == pytest.approx(1)
 
 

@@ -192,6 +192,12 @@ async def test_failures_of_a_scorer_are_json_without_its_inner_details(
     assert "secret" not in answer.text
 
 
+async def test_who_comes_to_a_full_queue_is_told_when_to_come_again(server: Server, http: httpx.AsyncClient) -> None:
+    await server.loaded()
+    answer = await http.post("/v1/score", json={**BODY, "messages": [{"role": "user", "content": "overload"}]})
+    assert answer.headers["retry-after"] == "1"
+
+
 async def test_metrics_tell_what_happened(server: Server, http: httpx.AsyncClient) -> None:
     await server.loaded()
     await http.post("/v1/score", json=BODY)

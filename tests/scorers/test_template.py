@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scorers.classifier import Classifier
 from scorers.contract import Message
 from scorers.errors import BadScoreRequest
 from scorers.reading import Sort
 from scorers.template import ChatTemplate, PlainText
+from tests.scorers.classifier import Classifier
 from tests.scorers.models import CONTROL
 
 FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -55,7 +55,7 @@ async def post_adapter(request: Request) -> Response:
     caller = operator(request)
     fleet: Fleet = request.app.state.fleet
     body = convert(parse_json(await read_body(request, MAX_BODY_BYTES)), LoadAdapter)
-    adapter = await fleet.load_adapter(body.policy, body.name, body.path, made_by(caller, fleet, body.reason))
+    adapter = await fleet.load_adapter(body.policy, body.name, body.path, made_by(caller, fleet.now(), body.reason))
     return json_response(described(fleet, body.policy, body.name, adapter), 201)
 
 
@@ -66,7 +66,7 @@ async def post_adapter(request: Request) -> Response:
 async def delete_adapter(request: Request, policy: str, name: str) -> Response:
     caller = operator(request)
     fleet: Fleet = request.app.state.fleet
-    await fleet.unload_adapter(policy, name, made_by(caller, fleet, request.query_params.get("reason")))
+    await fleet.unload_adapter(policy, name, made_by(caller, fleet.now(), request.query_params.get("reason")))
     return json_response({"object": "adapter", "policy": policy, "name": name, "deleted": True})
 
 

@@ -1,5 +1,7 @@
 """Who may manage what all tenants share, and the note that each such change carries."""
 
+from typing import Any
+
 import msgspec
 from starlette.requests import Request
 
@@ -8,8 +10,7 @@ from gateway.api.auth import caller_of
 from gateway.api.http import read_body
 from gateway.api.protocol import convert, parse_json
 from gateway.errors import Forbidden
-from gateway.workers.fleet import Fleet
-from gateway.workers.fleet_state import Note, note
+from gateway.shared.note import Note, note
 
 MAX_BODY_BYTES = 65_536
 
@@ -24,9 +25,7 @@ def operator(request: Request) -> Caller:
     """An admin of the tenant default. Raises Unauthorized, Forbidden, Unavailable."""
     caller = caller_of(request, "admin")
     if caller.tenant != DEFAULT_TENANT:
-        raise Forbidden(
-            "workers and adapters are shared by all tenants: managed with an admin key of the tenant default"
-        )
+        raise Forbidden("this is shared by all tenants: it is managed with an admin key of the tenant default")
     return caller
 
 
@@ -36,6 +35,11 @@ async def read_reason(request: Request) -> str | None:
     return convert(parse_json(raw), Reason).reason if raw.strip() else None
 
 
-def made_by(caller: Caller, fleet: Fleet, reason: str | None) -> Note:
-    """Raises BadRequest where the reason is too long."""
-    return note(caller.actor, fleet.now(), reason)
+def made_by(caller: Caller, now: float, reason: str | None) -> Note:
+    """now: seconds since 1970. Raises BadRequest where the reason is too long."""
+    return note(caller.actor, now, reason)
+
+
+def described_note(made: Note) -> dict[str, Any]:
+    """A note as operators read it."""
+    return {"by": made.by, "at": int(made.at), "reason": made.reason or None}

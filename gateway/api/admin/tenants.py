@@ -16,8 +16,8 @@ from gateway.api import openapi
 from gateway.api.auth import caller_of
 from gateway.api.http import json_response, read_body
 from gateway.api.protocol import convert, parse_json
-from gateway.config import Config
 from gateway.errors import Forbidden
+from gateway.serving import ChatService
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ async def list_tenants(request: Request) -> Response:
 async def put_tenant(request: Request, name: str) -> Response:
     caller = _administrator(request)
     access: Access = request.app.state.access
-    config: Config = request.app.state.service.config
+    service: ChatService = request.app.state.service
     limits = convert(parse_json(await read_body(request, _MAX_BODY_BYTES)), TenantLimits)
     tenant = await access.change(
         set_tenant(
@@ -68,8 +68,8 @@ async def put_tenant(request: Request, name: str) -> Response:
             limits.models,
             limits.profiles,
             tier=limits.tier,
-            known_models=config.models,
-            known_profiles=config.profiles,
+            known_models=service.config.models,
+            known_profiles=[profile.name for profile in service.profiles.all()],
         )
     )
     logger.info("tenant %s was set by %s: %s", name, caller.actor, described_tenant(tenant))

@@ -8,11 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import openapi
-from gateway.api.admin.operators import MAX_BODY_BYTES, Reason, made_by, operator, read_reason
+from gateway.api.admin.operators import MAX_BODY_BYTES, Reason, described_note, made_by, operator, read_reason
 from gateway.api.http import json_response, read_body
 from gateway.api.protocol import convert, parse_json
 from gateway.workers.fleet import Fleet
-from gateway.workers.fleet_state import Note
 from gateway.workers.worker import Worker
 
 router = APIRouter()
@@ -40,7 +39,7 @@ async def list_workers(request: Request) -> Response:
     fleet: Fleet = request.app.state.fleet
     data = [described(fleet, policy, worker) for policy, pool in fleet.pools.items() for worker in pool.workers]
     removed = [
-        {"policy": policy, "url": url, "removed": _note(made)}
+        {"policy": policy, "url": url, "removed": described_note(made)}
         for policy in fleet.pools
         for url, made in fleet.state.of(policy).removed.items()
     ]
@@ -59,7 +58,7 @@ async def post_worker(request: Request) -> Response:
     caller = operator(request)
     fleet: Fleet = request.app.state.fleet
     body = convert(parse_json(await read_body(request, MAX_BODY_BYTES)), AddWorker)
-    worker = await fleet.add_worker(body.policy, body.url, made_by(caller, fleet, body.reason))
+    worker = await fleet.add_worker(body.policy, body.url, made_by(caller, fleet.now(), body.reason))
     return json_response(described(fleet, body.policy, worker), 201)
 
 
@@ -88,14 +87,14 @@ async def remove_worker(request: Request, worker_id: str) -> Response:
     caller = operator(request)
     fleet: Fleet = request.app.state.fleet
     reason = request.query_params.get("reason")
-    policy, worker = (await fleet.remove(worker_id, made_by(caller, fleet, reason)))[0]
+    policy, worker = (await fleet.remove(worker_id, made_by(caller, fleet.now(), reason)))[0]
     return json_response({**described(fleet, policy, worker), "deleted": True})
 
 
 async def _drain(request: Request, worker_id: str, on: bool) -> Response:
     caller = operator(request)
     fleet: Fleet = request.app.state.fleet
-    policy, worker = (await fleet.drain(worker_id, on, made_by(caller, fleet, await read_reason(request))))[0]
+    policy, worker = (await fleet.drain(worker_id, on, made_by(caller, fleet.now(), await read_reason(request))))[0]
     return json_response(described(fleet, policy, worker))
 
 
@@ -113,7 +112,7 @@ def described(fleet: Fleet, policy: str, worker: Worker) -> dict[str, Any]:
         "source": worker.source,
         "state": worker.state,
         "reason": worker.reason or None,
-        "changed": _note(made) if made else None,
+        "changed": described_note(made) if made else None,
         "version": worker.version,
         "adapters": sorted(model.id for model in worker.models.values() if model.parent is not None),
         "max_model_len": base.max_model_len if base else None,
@@ -126,7 +125,3 @@ def described(fleet: Fleet, policy: str, worker: Worker) -> dict[str, Any]:
             "kv_usage": engine.kv_usage if engine else None,
         },
     }
-
-
-def _note(made: Note) -> dict[str, Any]:
-    return {"by": made.by, "at": int(made.at), "reason": made.reason or None}

@@ -68,7 +68,7 @@ async def test_an_unsafe_prompt_is_refused_without_sampling(tmp_path: Path) -> N
         assert body["choices"][0]["finish_reason"] == "content_filter"
         assert gateway.worker.requests == []
         assert gateway.interactions[0].outcome == "refused_prompt"
-        assert gateway.metric("bestow_flagged_total", stage="prompt", category="insult") == 1
+        assert gateway.metric("bestow_flagged_total", stage="prompt", category="insult", action="refuse") == 1
 
 
 async def test_when_no_candidate_is_safe_it_samples_once_more_then_refuses(tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ UNKNOWN = {
     "/admin/v1/workers/{worker_id}/undrain",
     "/v1/feedback",
     "/admin/v1/tenants/{name}",
+    "/admin/v1/profiles/{name}",
+    "/admin/v1/profiles/{name}/revert",
 }
 
 

@@ -20,6 +20,7 @@ from gateway.decoding.candidate import Candidate, Judged
 from gateway.log.records import Verdict
 from gateway.serving import Answer, Exchange, Piece
 from gateway.workers.stream import Choice, ChoiceAssembler, Part, SampleEnd
+from scorers.contract import Score
 from tests.fakes import FakeScorers, FakeWorker
 from tests.gateway.harness import Harness, running_gateway
 from tests.openai_spec.test_validators import recorded
@@ -55,7 +56,8 @@ def judged(choice: Choice, **message: Any) -> Judged:
         finished_s=0.0,
         extras=choice.extras,
     )
-    return Judged(candidate, 1.5, None, Verdict(categories={"insult": 0.1}), 0.0)
+    scores = {"reward@1": Score(value=1.5, parts={"helpful": 1.5})}
+    return Judged(candidate, 1.5, None, Verdict(categories={"insult": 0.1}), 0.0, scores=scores)
 
 
 def begun(gateway: Harness, **fields: Any) -> tuple[Exchange, ChatRequest]:
@@ -82,6 +84,8 @@ def answer_of(exchange: Exchange, candidates: list[Judged], end: SampleEnd, **ch
         extras=end.extras,
         reward_model="reward@1",
         safety_model="safety@1",
+        second_check=None,
+        noted=(),
         unjudged_passes=False,
         overhead_ms=1.0,
         feedback_token="token",

@@ -1,5 +1,6 @@
 """The OpenAPI page: it holds every route, it is valid, and what it says of answers is what they are."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -221,3 +222,49 @@ async def test_answers_are_what_the_page_says(redis_server: RedisServer, tmp_pat
         await check(gateway, document, "POST", wanted=201, **rotate, **with_key)
         await check(gateway, document, "GET", "/admin/v1/keys", 200, **with_key)
         await check(gateway, document, "GET", "/admin/v1/keys", 401)
+
+
+async def test_answers_about_profiles_and_scorers_are_what_the_page_says(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    scorers = FakeScorers(rewards=len)
+    scorers.added.unloadable = {"/m/bad": "there are no weights"}
+    async with running_gateway(tmp_path, scorers=scorers, redis_url=redis_server.url) as gateway:
+        document = await (await gateway.session.get("/openapi.json")).json()
+
+        async def said(method: str, path: str, wanted: int, **options: Any) -> Json:
+            parts = path.split("/")
+            template = "/".join([*parts[:4], "{name}", *parts[5:]]) if len(parts) > 4 else path
+            found: Json = await check(gateway, document, method, path, wanted, template=template, **options)
+            return found
+
+        profile = {"version": 1, "settings": {"n": 2, "shadow": ["new"]}, "reason": "try it"}
+        scorer = {"settings": {"kind": "reward", "model": "/m/new"}}
+        bad = {"settings": {"kind": "reward", "model": "/m/bad"}}
+        await said("PUT", "/admin/v1/scorers/new", 200, json=scorer)
+        await said("PUT", "/admin/v1/scorers/bad", 400, json=bad)
+        await said("PUT", "/admin/v1/scorers/reward", 409, json=scorer)
+        await said("PUT", "/admin/v1/scorers/new", 400, json={"settings": {"kind": "reward"}})
+        await said("GET", "/admin/v1/profiles", 200)
+        await said("PUT", "/admin/v1/profiles/default", 200, json=profile)
+        await said("PUT", "/admin/v1/profiles/default", 409, json=profile)
+        await said("PUT", "/admin/v1/profiles/default", 400, json={**profile, "settings": {"n": 0}})
+        assert (await gateway.chat())[0] == 200
+        await until_compared(gateway)
+        assert (await said("GET", "/admin/v1/scorers/new", 200))["agreement"][0]["requests"] == 1
+        await said("GET", "/admin/v1/scorers", 200)
+        await said("GET", "/admin/v1/scorers/no", 404)
+        await said("DELETE", "/admin/v1/scorers/new", 409)
+        await said("GET", "/admin/v1/profiles/default/history", 200)
+        await said("GET", "/admin/v1/profiles/no/history", 404)
+        await said("POST", "/admin/v1/profiles/default/revert", 200)
+        await said("GET", "/admin/v1/profiles/default", 200)
+        await said("DELETE", "/admin/v1/scorers/new", 200)
+        await said("DELETE", "/admin/v1/scorers/new", 404)
+
+
+async def until_compared(gateway: Harness) -> None:
+    """Until a shadow scorer has read a request."""
+    async with asyncio.timeout(5):
+        while not gateway.metric("bestow_shadow_requests_total", scorer="new", outcome="scored"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

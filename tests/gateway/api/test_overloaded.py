@@ -94,7 +94,7 @@ async def test_where_one_sample_is_all_nothing_is_lost(gateway: Harness, fields:
 
 async def test_no_second_wave_is_sampled_while_it_fills(tmp_path: Path) -> None:
     scorers = FakeScorers(rewards=len, unsafe=frozenset(TEXTS))
-    async with running_gateway(tmp_path, FakeWorker(texts=TEXTS), scorers, resample=1) as gateway:
+    async with running_gateway(tmp_path, FakeWorker(texts=TEXTS), scorers, resample=1, min_n=1) as gateway:
         has(gateway)
         await gateway.chat()
         has(gateway, others=4.5)

@@ -39,6 +39,8 @@ def body(**fields: Any) -> bytes:
         (body(temperature="hot"), "temperature"),
         (body(guidance={"n": "x"}), "guidance.n"),
         (body(guidance={"m": 1}), "guidance.m"),
+        (body(guidance={"reference": ["a"]}), "guidance.reference"),
+        (body(guidance={"reference": "x" * 20_001}), "guidance.reference"),
         (body(guidance={"stream_mode": "live"}), "guidance.stream_mode"),
         (body(best_of=4), "best_of"),
         (body(service_tier="gold"), "service_tier"),

@@ -22,6 +22,7 @@ CONFIG: Config = parse(
             "firm": {"n": 4, "min_n": 2, "max_n": 8},
             "bare": {"n": 1, "reward": None, "safety": None},
             "live": {"stream_mode": "first", "budget_ms": 900},
+            "checked": {"n": 1, "reward": None, "safety": None, "second_check": "safety"},
         },
         "models": {"m": {"policy": "p", "profile": "default"}},
     }
@@ -88,6 +89,7 @@ def test_a_request_gets_the_class_it_asks_for_up_to_its_tenants() -> None:
         ({"prompt_logprobs": 1}, "prompt_logprobs", "guided"),
         ({"use_beam_search": True, "guidance": {"profile": "bare", "n": 2}}, "use_beam_search", "beam"),
         ({"guidance": {"profile": "other", "return_candidates": True}}, "guidance.return_candidates", "profile"),
+        ({"echo": True, "guidance": {"profile": "checked"}}, "echo", "judged"),
         ({"n": 2, "temperature": 0}, "n", "temperature 0"),
     ],
 )

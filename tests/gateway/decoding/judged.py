@@ -1,5 +1,7 @@
 """Judged candidates in one line, for tests."""
 
+from typing import Any
+
 from gateway.decoding.candidate import Candidate, Judged
 from gateway.log.records import Verdict
 
@@ -15,11 +17,13 @@ def judged(
     *,
     flagged: bool = False,
     unjudged: bool = False,
+    text: str = "text",
     finished_s: float = 0.0,
     broken: str | None = None,
+    **more: Any,
 ) -> Judged:
     verdict = Verdict(categories={"x": 0.9 if flagged else 0.1}, flagged=["x"] if flagged else [])
     if unjudged:
         verdict = Verdict(error="no answer")
     error = "failed" if reward is None else None
-    return Judged(candidate(index, finished_s=finished_s), reward, error, verdict, 0.0, broken)
+    return Judged(candidate(index, text, finished_s=finished_s), reward, error, verdict, 0.0, broken, **more)

@@ -1,12 +1,12 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from gateway.decoding.best_of_n import best_of_n
 from gateway.decoding.candidate import Candidate, Judged
-from gateway.decoding.strategy import Decision, Progress, Task
+from gateway.decoding.strategy import Decision, Progress, Settled, Task
 from gateway.errors import ApiError, DeadlineExceeded, GuardUnavailable, WorkerError
 from tests.gateway.decoding.judged import candidate, judged
 
@@ -38,11 +38,19 @@ class ScriptedJudge:
     verdict: Callable[[int], Judged]
     delay_of: Callable[[int], float] = lambda index: 0.0
     begun_s: list[float] = field(default_factory=list)
+    settles: Callable[[Sequence[Judged]], Settled] = lambda judged: Settled(tuple(judged))
+    settle_s: float = 0.0
+    settled: list[int] = field(default_factory=list)
 
     async def judge(self, candidates: Sequence[Candidate]) -> list[Judged]:
         self.begun_s.append(asyncio.get_running_loop().time())
         await asyncio.sleep(max(self.delay_of(one.index) for one in candidates))
         return [self.verdict(one.index) for one in candidates]
+
+    async def settle(self, judged: Sequence[Judged]) -> Settled:
+        self.settled += [one.candidate.index for one in judged]
+        await asyncio.sleep(self.settle_s)
+        return self.settles(judged)
 
 
 async def decide(
@@ -153,6 +161,32 @@ async def test_when_all_break_the_form_the_best_is_delivered_and_it_is_said() ->
     decision = await decide(ScriptedSampler(), ScriptedJudge(lambda i: judged(i, float(i), broken="no JSON")))
     assert decision.order[0] == 3
     assert decision.degraded == "format_broken"
+
+
+async def test_the_judge_settles_once_on_the_candidates_of_all_waves_together() -> None:
+    judge = ScriptedJudge(lambda i: judged(i, None, flagged=i < 4))
+    judge.settles = lambda all_of_them: Settled(tuple(replace(one, reward=1.0) for one in all_of_them), skipped=True)
+    decision = await decide(ScriptedSampler(), judge)
+    assert judge.settled == list(range(8))
+    assert [one.reward for one in decision.judged] == [1.0] * 8
+    assert decision.order[0] == 4
+
+
+async def test_a_prune_stage_that_gave_no_score_is_said() -> None:
+    judge = ScriptedJudge(lambda i: judged(i, 1.0), settles=lambda found: Settled(tuple(found), skipped=True))
+    assert (await decide(ScriptedSampler(), judge)).degraded == "prune_unavailable"
+
+
+async def test_what_was_pruned_is_no_missing_reward() -> None:
+    pruned = ScriptedJudge(lambda i: replace(judged(i, 1.0 if i else None), reward_error=None))
+    assert (await decide(ScriptedSampler(), pruned)).degraded is None
+
+
+async def test_a_judge_that_is_late_to_settle_is_cut_off_and_what_it_said_before_decides() -> None:
+    judge = ScriptedJudge(lambda i: judged(i, float(i)), settle_s=60.0)
+    decision = await decide(ScriptedSampler(), judge, seconds=0.1)
+    assert decision.order[0] == 3
+    assert decision.degraded == "deadline"
 
 
 async def test_cancelling_closes_the_sampler() -> None:

@@ -62,3 +62,28 @@ def test_when_nothing_is_safe_nothing_is_ranked_and_no_probability_is_given() ->
     ranking = rank([judged(0, 1.0, flagged=True)])
     assert ranking.order == ()
     assert sum(ranking.propensities) == 0
+
+
+def test_what_a_stage_gave_up_ranks_after_all_that_went_on_and_the_later_the_better() -> None:
+    ranking = rank(
+        [
+            judged(0, None, prior=9.0, stages=0, pruned_by="a@1"),
+            judged(1, None, prior=0.1, stages=1, pruned_by="b@1"),
+            judged(2, -100.0, prior=0.2, stages=2),
+            judged(3, None, prior=9.5, stages=0, pruned_by="a@1"),
+            judged(4, None, prior=0.3, stages=2),
+        ]
+    )
+    assert ranking.order == (2, 4, 1, 3, 0)
+    assert ranking.propensities == (0.0, 0.0, 1.0, 0.0, 0.0)
+
+
+def test_without_any_reward_the_stages_before_decide_and_then_the_first_that_finished() -> None:
+    assert rank([judged(0, None, prior=1.0), judged(1, None, prior=2.0)]).order == (1, 0)
+    late_and_early = [judged(0, None, finished_s=2.0), judged(1, None, finished_s=1.0), judged(2, None, prior=-5.0)]
+    assert rank(late_and_early).order == (2, 1, 0)
+
+
+def test_one_that_breaks_the_form_ranks_after_what_was_pruned() -> None:
+    pruned = judged(1, None, prior=0.0, pruned_by="a@1")
+    assert rank([judged(0, None, broken="no JSON"), pruned, judged(2, 1.0, stages=1)]).order == (2, 1, 0)

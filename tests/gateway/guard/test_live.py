@@ -1,5 +1,4 @@
-from gateway.guard.live import lengths, merged, tail, text_length
-from gateway.log.records import Verdict
+from gateway.guard.live import lengths, tail, text_length
 
 
 def call(name: str, arguments: str, **more: object) -> dict[str, object]:
@@ -27,11 +26,3 @@ def test_a_window_of_tool_arguments_keeps_the_tools_name() -> None:
     seen = tail(message, cleared, 1)
     assert seen["content"] is None
     assert [one["function"] for one in seen["tool_calls"]] == [{"name": "send", "arguments": '"all"}'}]
-
-
-def test_a_verdict_on_two_stretches_keeps_the_worse_of_both() -> None:
-    first = Verdict(categories={"a": 0.2, "b": 0.9}, flagged=["b"])
-    second = Verdict(categories={"a": 0.6, "c": 0.1}, flagged=["a"])
-    assert merged(first, second) == Verdict(categories={"a": 0.6, "b": 0.9, "c": 0.1}, flagged=["b", "a"])
-    assert merged(None, second) == second
-    assert merged(first, Verdict(error="away", unreadable=True)).error == "away"

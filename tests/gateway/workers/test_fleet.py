@@ -11,11 +11,12 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from gateway.errors import BadRequest, NotFound, Unavailable
+from gateway.shared.note import Note
 from gateway.workers import fleet as fleets
 from gateway.workers import fleet_state
 from gateway.workers.adapters import AdapterNotLoaded, load_everywhere
 from gateway.workers.fleet import Fleet
-from gateway.workers.fleet_state import Note
+from gateway.workers.fleet_state import FLEET
 from gateway.workers.pool import WorkerPool
 from scorers.endpoint import Endpoint
 from tests.fakes import FakeWorker, serve
@@ -139,7 +140,7 @@ async def test_while_redis_is_away_the_last_known_counts_also_after_a_restart(
 
 async def fleet_follows(fleet: Fleet, redis: Redis) -> None:
     """Until a change made elsewhere arrives."""
-    await fleets.change(redis, None, fleet_state.drain_workers([("policy", "x")], True, NOTE))
+    await FLEET.change(redis, None, fleet_state.drain_workers([("policy", "x")], True, NOTE))
     await until(lambda: "x" in fleet.state.of("policy").drained)
 
 
@@ -152,7 +153,7 @@ async def test_a_redis_that_lost_everything_gets_it_back(
         await redis.flushall()
         fresh = tmp_path / "b"
         async with asyncio.timeout(5):
-            while not await fleets.read_version(redis):  # noqa: ASYNC110
+            while not await FLEET.read_version(redis):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         async with following(redis, fresh, one) as (_, other):
             assert urls(other) == {one.url, two.url}
@@ -167,7 +168,7 @@ async def test_a_change_just_after_redis_lost_everything_loses_nothing(
         await fleet.add_worker("policy", two.url, NOTE)
         await redis.flushall()
         await fleet.drain(worker_of(pool, one).id, True, NOTE)
-        stored = await fleets.read(redis)
+        stored = await FLEET.read(redis)
         assert set(stored.of("policy").added) == {two.url} and set(stored.of("policy").drained) == {one.url}
 
 
@@ -271,12 +272,12 @@ async def test_what_a_dead_gateway_left_half_loaded_goes_when_its_claim_runs_out
         now = fleet.now()
         one.adapters["a"] = A
         claim = fleet_state.claim_adapter
-        await fleets.change(redis, None, claim("policy", "a", A, until=now + 100, now=now))
+        await FLEET.change(redis, None, claim("policy", "a", A, until=now + 100, now=now))
         await until(lambda: "a" in pool.retired)
         await pool.check()
         await fleet.mend()
         assert one.adapters == {"a": A}
-        await fleets.change(redis, None, fleet_state.give_up_adapter("policy", "a", now=now - 1))
+        await FLEET.change(redis, None, fleet_state.give_up_adapter("policy", "a", now=now - 1))
         await until(lambda: fleet.state.of("policy").retired["a"] < now)
         await fleet.mend()
         assert not one.adapters

@@ -3,8 +3,9 @@
 import pytest
 
 from gateway.errors import BadRequest, Conflict, NotFound
+from gateway.shared.note import Note, note
 from gateway.workers import fleet_state
-from gateway.workers.fleet_state import RETIRED_FOR_S, FleetState, Note, PolicyFleet, succeed
+from gateway.workers.fleet_state import FLEET, RETIRED_FOR_S, FleetState, PolicyFleet
 from scorers.endpoint import Endpoint
 
 NOTE = Note("key:a", 1000.0, "because")
@@ -89,11 +90,11 @@ def test_adapters_that_went_long_ago_are_forgotten() -> None:
 def test_what_redis_lost_is_kept_and_what_others_began_anew_is_not() -> None:
     known = FleetState(7, "line", {"p": PolicyFleet(added={ONE: NOTE})})
     for lost in (FleetState(), FleetState(6, "line")):
-        held, odd = succeed(known, lost)
+        held, odd = FLEET.succeed(known, lost)
         assert held == known and odd
     for newer in (FleetState(8, "line"), FleetState(7, "line"), FleetState(1, "another")):
-        assert succeed(known, newer) == (newer, None)
-    assert succeed(None, FleetState()) == (FleetState(), None)
+        assert FLEET.succeed(known, newer) == (newer, None)
+    assert FLEET.succeed(None, FleetState()) == (FleetState(), None)
 
 
 @pytest.mark.parametrize(
@@ -145,5 +146,5 @@ def test_good_names_and_paths_pass() -> None:
 @pytest.mark.parametrize("reason", ["a" * 501, "two\nlines"])
 def test_a_reason_is_a_line(reason: str) -> None:
     with pytest.raises(BadRequest) as refused:
-        fleet_state.note("key:a", 1.0, reason)
+        note("key:a", 1.0, reason)
     assert refused.value.param == "reason"

@@ -68,6 +68,19 @@ def test_a_worker_that_stops_reporting_is_forgotten_to_be_busy() -> None:
     assert (load.others, load.score()) == (0, 0)
 
 
+def test_a_queue_is_what_waits_in_two_reports_in_a_row() -> None:
+    load = WorkerLoad()
+    seen = []
+    for waiting in (8, 0, 5, 7, 3, 0):
+        load.report(EngineLoad(running=1, waiting=waiting))
+        seen.append(load.queued)
+    assert seen == [0, 0, 0, 5, 3, 0]
+    load.report(EngineLoad(running=1, waiting=9))
+    load.report(None)
+    load.report(EngineLoad(running=1, waiting=9))
+    assert load.queued == 0
+
+
 def test_waiting_sequences_weigh_more_than_running_ones() -> None:
     running, waiting = WorkerLoad(), WorkerLoad()
     running.report(EngineLoad(running=10, waiting=0))

@@ -207,6 +207,7 @@ async def test_a_worker_that_cannot_have_its_adapters_takes_no_traffic() -> None
 async def test_the_capacity_is_what_usable_workers_have() -> None:
     fakes = [FakeWorker(running_elsewhere=3, waiting=2, kv_usage=0.5), FakeWorker(model="other")]
     async with pool_of(*fakes, max_sequences=10) as pool:
+        await pool.check()  # what waits is a queue where it still waits the next time
         full = pool.capacity()
         assert (full.places, full.running, full.others, full.waiting, full.kv_usage) == (10, 0, 5, 2, 0.5)
         pool.drain(worker_of(pool, fakes[0]))

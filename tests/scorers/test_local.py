@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.access.local import from_this_machine, is_loopback
+from scorers.local import from_this_machine, is_loopback
 
 PLAIN = {"host": "127.0.0.1:8000"}
 
