@@ -102,7 +102,7 @@ def add(
     \b
       bestow scorers add reward-2 --model ./reward-2 --shadow default
       bestow scorers add sky --model Skywork/Skywork-Reward-V2-Qwen3-0.6B --set dtype=bfloat16
-      bestow scorers add short --kind verifier --set check=length --set 'options={max_words: 120}'
+      bestow scorers add short --kind verifier --set check=length --set 'options={max: 120}'
     """
     gateway = find_gateway(url, config, api_key)
     given = {"kind": kind, **({"model": model} if model else {}), **read_changes(settings or [])}
