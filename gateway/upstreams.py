@@ -10,6 +10,7 @@ from gateway.launch.addresses import scorer_server_url
 from gateway.log.connection import RedisAddress, redis_address
 from scorers.endpoint import Endpoint, endpoint
 from scorers.errors import ConfigurationError
+from scorers.scorer_settings import calls_of
 from scorers.settings import Upstream
 from scorers.tls import server_context
 
@@ -88,7 +89,9 @@ def unverified(config: Config) -> list[str]:
     sections = {"redis": config.redis.verify}
     for name, policy in config.policies.items():
         sections |= {f"policies.{name}.workers.{index}": one.verify for index, one in enumerate(policy.workers)}
-    sections |= {f"scorers.{name}": scorer.verify for name, scorer in config.scorers.items()}
+    for name, scorer in config.scorers.items():
+        sections[f"scorers.{name}"] = scorer.verify
+        sections |= {f"scorers.{name}.{key}": called.verify for key, called in calls_of(scorer).items()}
     return [where for where, verify in sections.items() if not verify]
 
 

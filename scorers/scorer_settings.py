@@ -4,6 +4,7 @@ The gateway's config embeds them, and the scorer server reads them. Those whose 
 those that give "categories" guard prompts and answers.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
@@ -287,6 +288,14 @@ def no_such_kind(error: Any) -> str:
     """What is wrong with a scorer without a kind that is known, in words."""
     given = error["input"].get("kind") if isinstance(error["input"], dict) else None
     return f"{f'there is no kind {given!r}' if given else 'a kind is missing'}; there is {', '.join(KINDS)}"
+
+
+def calls_of(config: ScorerConfig) -> Mapping[str, VllmConfig | ModerationEndpoint]:
+    """The servers that the scorer server calls for this scorer, by the key that names each."""
+    if isinstance(config, ModerationConfig):
+        return {"endpoint": config.endpoint}
+    vllm = getattr(config, "vllm", None)
+    return {"vllm": vllm} if vllm else {}
 
 
 def weights_of(config: ScorerConfig) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.errors import ConfigError
 from gateway.launch import models
 from gateway.launch.findings import Finding, ok, problem, warning
 from gateway.launch.machine import GIB, OLDEST_REDIS, Machine, free_disk_gib
@@ -17,7 +18,9 @@ from gateway.launch.ports import Need, holder, is_free
 from gateway.launch.preflight import LITTLE_DISK_GIB, LITTLE_MEMORY_GIB
 from gateway.launch.probe import Answer, Refusal, get, redis_info, without_password
 from gateway.log.connection import RedisAddress
+from gateway.upstreams import upstream_endpoint
 from scorers.endpoint import Endpoint
+from scorers.scorer_settings import ModerationEndpoint, VllmConfig
 
 LITTLE_REDIS_ROOM = 0.1
 
@@ -106,6 +109,22 @@ async def check_worker(policy: str, endpoint: Endpoint, where: str) -> Finding:
     version = (await get(f"{endpoint.url}/version", endpoint=endpoint)).json()
     number = version.get("version", "unknown") if isinstance(version, dict) else "unknown"
     return ok(what, f"serves {policy}, vLLM {number}")
+
+
+async def check_called(scorer: str, key: str, called: VllmConfig | ModerationEndpoint) -> Finding:
+    """Whether a server that the scorer server calls for a scorer answers: its vLLM, or a moderation service."""
+    where = f"scorers.{scorer}.{key}"
+    what = f"{'vLLM' if key == 'vllm' else 'moderation service'} of the scorer {scorer}, {called.url}"
+    try:
+        at = upstream_endpoint(where, called.url, called)
+    except ConfigError as error:
+        return problem(what, str(error))
+    answer = await get(f"{at.url}/{'health' if key == 'vllm' else 'models'}", endpoint=at)
+    if answer.status == 0:
+        return unanswered(what, answer, where, f"Start it, or correct {where}.url.")
+    if answer.status in (401, 403):
+        return refused_key(what, at, where, "own")
+    return ok(what, "answers")
 
 
 def served_models(listing: Any) -> list[str]:

@@ -16,6 +16,7 @@ from gateway.launch.findings import STYLES, Finding, as_json, ok, problem, warni
 from gateway.launch.parts import Plan, plan, run_file
 from gateway.launch.ports import is_free
 from gateway.upstreams import read_upstreams, unverified
+from scorers.scorer_settings import calls_of
 from scorers.settings import Upstream
 
 
@@ -69,6 +70,10 @@ async def ask_addresses(config: Config, todo: Plan) -> list[Finding]:
         wanted = {name: full.scorers[name].kind for name in names}
         if any(config.scorers[name].url for name in names) or "scorer_server.port" in running:
             findings += await checks.check_scorers(upstreams.scorers[names[0]], wanted)
+    # A scorer server elsewhere may call from another network.
+    ours = {name: scorer for name, scorer in config.scorers.items() if scorer.url is None}
+    calls = [(name, key, called) for name, scorer in ours.items() for key, called in calls_of(scorer).items()]
+    findings += await asyncio.gather(*(checks.check_called(*call) for call in calls))
     if "gateway.port" in running:
         findings.append(await checks.check_gateway(gateway_endpoint(full.gateway)))
     elif run_file(todo.data_dir).exists():

@@ -132,7 +132,7 @@ def plan(config: Config, machine: Machine, redis_binary: str | None) -> Plan:
     scorer_config = None
     if own_scorers:
         # As they were given: without an address, and without what the gateway calls that address with.
-        own = {name: with_weights(config.scorers[name], weights_of(one)) for name, one in own_scorers.items()}
+        own = {name: with_weights(_rooted(config.scorers[name]), weights_of(one)) for name, one in own_scorers.items()}
         scorer_config = Config(data_dir=data_dir, scorer_server=full.scorer_server, scorers=own)
         parts.append(scorer_part(scorer_config, data_dir, upstreams.scorers[next(iter(own))]))
         server = config.scorer_server
@@ -182,8 +182,16 @@ def filled_in(config: Config, data_dir: Path) -> Config:
 
 
 def _rooted(section: AnySection) -> AnySection:
-    """The section with its paths made absolute: the file that is written from it is read in other folders too."""
-    paths = {key: value.expanduser().absolute() for key, value in section if isinstance(value, Path)}
+    """The section with its paths made absolute, and those of the sections in it.
+
+    The file that is written from it is read in other folders too.
+    """
+    paths: dict[str, Path | Section] = {}
+    for key, value in section:
+        if isinstance(value, Path):
+            paths[key] = value.expanduser().absolute()
+        elif isinstance(value, Section):
+            paths[key] = _rooted(value)
     return section.model_copy(update=paths)
 
 

@@ -15,11 +15,12 @@ from aiohttp.test_utils import TestServer
 
 from gateway.launch import checks
 from gateway.launch.doctor import examine
-from gateway.launch.findings import worst
+from gateway.launch.findings import Finding, worst
 from gateway.launch.machine import Machine, redis_server
 from gateway.launch.ports import Need, is_free
 from gateway.log.connection import RedisAddress
 from scorers.endpoint import Endpoint
+from scorers.scorer_settings import ModerationEndpoint, VllmConfig
 from tests.gateway.launch.launch_stubs import free_port, wait_for
 
 
@@ -106,6 +107,21 @@ async def test_scorers_that_are_loading_are_a_warning() -> None:
     assert found.level == "warning"
     (gone,) = await checks.check_scorers(Endpoint(f"http://127.0.0.1:{free_port()}"), {"reward": "reward"})
     assert gone.level == "problem"
+
+
+async def test_servers_that_the_scorer_server_calls_are_asked_too(tmp_path: Path) -> None:
+    async with serving({"/health": 200}) as vllm, serving({"/v1/models": 401}) as moderation:
+        assert await checks.check_called("judge", "vllm", VllmConfig(url=vllm)) == Finding(
+            f"vLLM of the scorer judge, {vllm}", "ok", "answers"
+        )
+        refused = await checks.check_called("m", "endpoint", ModerationEndpoint(url=f"{moderation}/v1"))
+    assert refused.level == "problem" and "scorers.m.endpoint.api_key_file" in str(refused.mend)
+    gone = f"http://127.0.0.1:{free_port()}"
+    (tmp_path / "bestow.yaml").write_text(
+        f"scorers: {{judge: {{kind: judge, model: a/b, vllm: {{url: '{gone}', verify: true}}}}}}\n"
+    )
+    [found] = [one for one in await examine(tmp_path / "bestow.yaml") if "vLLM of the scorer" in one.what]
+    assert found.level == "problem" and "scorers.judge.vllm.url" in str(found.mend)
 
 
 async def test_a_gateway_that_runs_is_asked_whether_it_is_ready() -> None:

@@ -17,6 +17,7 @@ from gateway.launch.machine import Machine
 from gateway.launch.models import problem_of
 from gateway.launch.parts import Part, Plan, plan, worker_part
 from gateway.launch.up import only_one, prepare, ready_message
+from scorers.scorer_settings import JudgeConfig
 
 CPU = Machine(cores=2, memory_gib=20, gpu=False)
 GPU = Machine(cores=16, memory_gib=100, gpu=True)
@@ -50,6 +51,18 @@ def test_the_run_files_are_read_back_and_the_scorer_servers_names_what_it_must_s
     own = load(tmp_path / "run.scorers.yaml")
     assert {name: one.url for name, one in own.scorers.items()} == {"reward": None, "safety": None}
     assert (tmp_path / "run.yaml").stat().st_mode & 0o077 == 0
+
+
+def test_the_files_that_a_scorer_names_are_found_from_any_folder(tmp_path: Path) -> None:
+    vllm = {"url": "https://gpu:8000", "ca_file": "ca.pem"}
+    judge = {"kind": "judge", "model": "a/b", "constitution": "ours.yaml", "calibration": "c.json", "vllm": vllm}
+    config = parse({"data_dir": str(tmp_path), "scorers": {"judge": judge}})
+    prepare(planned(config))
+    found = load(tmp_path / "run.scorers.yaml").scorers["judge"]
+    assert isinstance(found, JudgeConfig) and found.vllm
+    assert [found.constitution, found.calibration, found.vllm.ca_file] == [
+        Path(name).absolute() for name in ("ours.yaml", "c.json", "ca.pem")
+    ]
 
 
 def test_addresses_that_are_given_are_asked_for_and_not_started(tmp_path: Path) -> None:
