@@ -26,7 +26,7 @@ async def test_a_change_holds_for_the_next_answer_whose_receipt_and_record_name_
         _, found = await call(gateway, "GET", DEFAULT)
         assert (found["version"], found["settings"]["n"], found["models"]) == (1, 4, ["m"])
         assert found["changed"]["by"] == "file"
-        status, made = await put(gateway, 1, **{**found["settings"], "n": 2})
+        status, made = await put(gateway, 1, **{**found["settings"], "n": 2, "min_n": 2})
         assert (status, made["version"], made["settings"]["n"], made["changed"]["reason"]) == (200, 2, 2, "cheaper")
         _, headers, body = await gateway.chat()
         assert (body["guidance"]["profile"], body["guidance"]["sampled"]) == ("default@2", 2)
@@ -41,7 +41,7 @@ async def test_a_change_holds_for_the_next_answer_whose_receipt_and_record_name_
             (2, "anonymous", "cheaper"),
             (1, "file", None),
         ]
-        assert history["data"][0]["changes"] == {"n": {"from": 2, "to": 4}} and history["data"][2]["changes"] == {}
+        assert history["data"][0]["changes"]["n"] == {"from": 2, "to": 4} and history["data"][2]["changes"] == {}
 
 
 async def test_a_new_profile_can_be_asked_for_by_name_and_given_to_a_tenant(
