@@ -19,6 +19,7 @@ from gateway.calibrate.scoring import Found, find_scorer, raw_scores
 from gateway.calibrate.texts import Text, logged_answers, read_labelled, read_prompts
 from gateway.config import Config, load
 from gateway.errors import BestowError, ConfigError, StartError
+from gateway.launch.parts import filled_in
 from gateway.log import streams
 from gateway.log.commands import DEFAULT_CONFIGS
 from gateway.log.connection import connect, redis_address
@@ -246,8 +247,11 @@ def _run(config: Path | None, work: Callable[[Config, aiohttp.ClientSession], Co
         path = config or next((path for path in DEFAULT_CONFIGS if path.exists()), None)
         if path is None:
             raise ConfigError("There is neither .bestow/run.yaml nor bestow.yaml here: name a file with --config.")
+        settings = load(path)
+        # A file without addresses is of a stack that `bestow up` started.
+        full = filled_in(settings, settings.data_dir.expanduser().absolute())
         async with aiohttp.ClientSession() as session:
-            await work(load(path), session)
+            await work(full, session)
 
     try:
         asyncio.run(run())

@@ -17,8 +17,9 @@ from training.demo.prompts import held_out_prompts
 from training.demo.safety import CATEGORIES, harmless_sentence, unsafe_sentence
 
 
-def calibrate(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gateway.cli", "calibrate", *arguments, "--config", str(stack.config_file)]
+def calibrate(stack: Stack, *arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
+    file = str(config or stack.config_file)
+    command = [sys.executable, "-m", "gateway.cli", "calibrate", *arguments, "--config", file]
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=240, check=False)
 
 
@@ -64,11 +65,12 @@ async def test_the_law_of_the_reward_is_that_of_the_answers_in_the_log(
 
 
 def test_the_gateway_samples_for_a_law_of_given_prompts(stack: Stack, tmp_path: Path) -> None:
+    """With the file that the stack was started with, which has no addresses in it."""
     prompts, out = tmp_path / "prompts.jsonl", tmp_path / "reward.json"
     prompts.write_text("\n".join(json.dumps({"prompt": one}) for one in held_out_prompts(6, seed=33)))
     done = calibrate(
         stack, "reward", "reward", "--prompts", str(prompts), "--model", "bestow-demo", "--answers", "4",
-        "--out", str(out),
+        "--out", str(out), config=stack.log_file.parent / "bestow.yaml",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     law = read_calibration(out, "reward@1").reward
