@@ -26,12 +26,15 @@ PROFILE = {
 
 @pytest.fixture(scope="module")
 def careful(stack: Stack) -> Iterator[httpx.Client]:
-    """A gateway with the profile `careful`; the scorers that it needs stay, since the profile names them."""
+    """A gateway with the profile `careful` and the scorers that it needs, which are gone afterwards."""
     with httpx.Client(base_url=stack.url, timeout=120) as http:
         for name, settings in ADDED.items():
             put(http, f"/admin/v1/scorers/{name}", {"settings": settings, "reason": "e2e"})
         put(http, "/admin/v1/profiles/careful", {"version": 0, "settings": PROFILE, "reason": "e2e"})
         yield http
+        put(http, "/admin/v1/profiles/careful", {"version": 1, "settings": {}, "reason": "e2e is over"})
+        for name in ADDED:
+            assert http.delete(f"/admin/v1/scorers/{name}").status_code == 200
 
 
 def put(http: httpx.Client, path: str, body: dict[str, Any]) -> None:

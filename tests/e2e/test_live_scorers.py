@@ -94,7 +94,7 @@ async def test_a_reward_model_from_a_folder_is_tried_in_the_shadow_promoted_and_
     stack: Stack, redis: Redis, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
     folder = perturbed(Path(stack.config.scorers["reward"].model), tmp_path / NAME)  # type: ignore[union-attr]
-    before = processes(stack)
+    before, there = processes(stack), await served(stack)
 
     def own_profile(config: Any) -> None:
         config["profiles"]["default"] |= {"n": 4}
@@ -116,7 +116,8 @@ async def test_a_reward_model_from_a_folder_is_tried_in_the_shadow_promoted_and_
             f"shadow scoring: {found['requests']} requests, tau-b {rank['mean']:.2f} +- {rank['stderr']:.2f}, other "
             f"winner in {other['share']:.0%} +- {other['stderr']:.0%}, {found['mean_ms']:.0f} ms a request"
         )
-        assert 0 < rank["mean"] < 1 and 0 < other["share"] < 1
+        # It seldom chooses another winner, so that among the first half of the requests there may be none.
+        assert 0 < rank["mean"] < 1 and other["share"] < 1
         assert (await agreement(stack.url, 1))["scorer"] == f"{NAME}@1", "the other gateway knows it too"
         records = [one.record async for one in streams.shadow(redis, "0").after()]
         logged = [record for record in records if record.profile == f"{profile}@2"]
@@ -132,5 +133,5 @@ async def test_a_reward_model_from_a_folder_is_tried_in_the_shadow_promoted_and_
 
         assert f"{NAME}@1 stays" in refusal(url, "scorers", "add", NAME, "--model", str(tmp_path))
         bestow(url, "scorers", "remove", NAME)
-        assert await served(stack) == {"reward", "safety"}
+        assert await served(stack) == there
     assert processes(stack) == before
