@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 import aiohttp
 from fastapi import FastAPI
+from redis.asyncio import Redis
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -119,42 +120,14 @@ async def _start(app: FastAPI, config: Config, upstreams: Upstreams, metrics: Me
     stack.push_async_callback(log.close, _LOG_CLOSE_S)
     pool_metrics = PoolMetrics(metrics.registry)
     pools = {name: WorkerPool(name, policy, session, pool_metrics) for name, policy in config.policies.items()}
-    metrics.registry.register(WorkersCollector(list(pools.values())))
     lag = LoopLag(metrics.event_loop_lag.set)
     await lag.start()
     stack.push_async_callback(lag.close)
     admissions = _admissions(config, pools, lag, AdmissionMetrics(metrics.registry))
     for admission in admissions.values():
         stack.callback(admission.close)
-    templates = {name: endpoints[0] for name, endpoints in upstreams.workers.items()}
-    fleet = Fleet(redis, config.data_dir, pools, templates, metrics.registry)
-    app.state.fleet = fleet
-    await fleet.start()
-    stack.push_async_callback(fleet.close)
-    for name, pool in pools.items():
-        discovery = Discovery(
-            entries_of(name, config.policies[name], upstreams.workers[name]),
-            partial(fleet.offer, name),
-            on_failure=pool_metrics.lookups_failed.labels(name).inc,
-        )
-        await discovery.start()
-        stack.push_async_callback(discovery.close)
-        await pool.start()
-        stack.push_async_callback(pool.close)
-    configured = {
-        name: ScorerHandle(
-            name,
-            f"{name}@{scorer.version}",
-            ScorerClient(upstreams.scorers[name], session),
-            _SCORER_TIMEOUT_S,
-            metrics,
-            scorer.relative,
-        )
-        for name, scorer in config.scorers.items()
-    }
-    home = scorer_home(config, upstreams)
-    server = ScorerClient(home, session) if home else None
-    scorers = ScorerDirectory(configured, partial(_added, server, metrics) if server else None)
+    app.state.fleet = await _start_workers(config, upstreams, redis, pools, pool_metrics, metrics, stack)
+    scorers, server = _scorers(config, upstreams, session, metrics)
     profiles = ProfileStore(config.profiles)
     control = Control(redis, config, profiles, scorers, server, metrics.registry)
     app.state.control = control
@@ -190,6 +163,55 @@ async def _start(app: FastAPI, config: Config, upstreams: Upstreams, metrics: Me
 
 def _added(server: ScorerClient, metrics: Metrics, name: str, version: str) -> ScorerHandle:
     return ScorerHandle(name, version, server, _SCORER_TIMEOUT_S, metrics)
+
+
+async def _start_workers(
+    config: Config,
+    upstreams: Upstreams,
+    redis: Redis,
+    pools: Mapping[str, WorkerPool],
+    pool_metrics: PoolMetrics,
+    metrics: Metrics,
+    stack: AsyncExitStack,
+) -> Fleet:
+    """Who the workers are, by operators and by discovery; and each pool, which keeps asking them how they are."""
+    metrics.registry.register(WorkersCollector(list(pools.values())))
+    templates = {name: endpoints[0] for name, endpoints in upstreams.workers.items()}
+    fleet = Fleet(redis, config.data_dir, pools, templates, metrics.registry)
+    await fleet.start()
+    stack.push_async_callback(fleet.close)
+    for name, pool in pools.items():
+        discovery = Discovery(
+            entries_of(name, config.policies[name], upstreams.workers[name]),
+            partial(fleet.offer, name),
+            on_failure=pool_metrics.lookups_failed.labels(name).inc,
+        )
+        await discovery.start()
+        stack.push_async_callback(discovery.close)
+        await pool.start()
+        stack.push_async_callback(pool.close)
+    return fleet
+
+
+def _scorers(
+    config: Config, upstreams: Upstreams, session: aiohttp.ClientSession, metrics: Metrics
+) -> tuple[ScorerDirectory, ScorerClient | None]:
+    """All that can be asked, and the server that those run on which are added; None: there is none."""
+    configured = {
+        name: ScorerHandle(
+            name,
+            f"{name}@{scorer.version}",
+            ScorerClient(upstreams.scorers[name], session),
+            _SCORER_TIMEOUT_S,
+            metrics,
+            scorer.relative,
+        )
+        for name, scorer in config.scorers.items()
+    }
+    home = scorer_home(config, upstreams)
+    server = ScorerClient(home, session) if home else None
+    scorers = ScorerDirectory(configured, partial(_added, server, metrics) if server else None)
+    return scorers, server
 
 
 def _admissions(

@@ -1,5 +1,6 @@
 """The command `bestow`. Each command imports what it needs when it runs, so that `--help` is quick."""
 
+import importlib
 import os
 import sys
 import tempfile
@@ -125,60 +126,23 @@ def log(context: typer.Context) -> None:
     log_app(args=context.args, prog_name="bestow log")
 
 
-@app.command(context_settings=PASSED_ON)
-def keys(context: typer.Context) -> None:
-    """Make, list, rotate and revoke API keys (bestow keys --help)."""
-    from gateway.access.commands import keys_app
+def _group(name: str, about: str, module: str) -> None:
+    """Commands of their own under `bestow NAME`, imported when they are asked for: {name}_app of that module."""
 
-    keys_app(args=context.args, prog_name="bestow keys")
+    def run(context: typer.Context) -> None:
+        group = getattr(importlib.import_module(module), f"{name}_app")
+        group(args=context.args, prog_name=f"bestow {name}")
 
-
-@app.command(context_settings=PASSED_ON)
-def tenants(context: typer.Context) -> None:
-    """Say which models and profiles a tenant may use (bestow tenants --help)."""
-    from gateway.access.commands import tenants_app
-
-    tenants_app(args=context.args, prog_name="bestow tenants")
+    app.command(name, help=f"{about} (bestow {name} --help).", context_settings=PASSED_ON)(run)
 
 
-@app.command(context_settings=PASSED_ON)
-def workers(context: typer.Context) -> None:
-    """List, add, drain and remove workers while everything runs (bestow workers --help)."""
-    from gateway.workers.commands import workers_app
-
-    workers_app(args=context.args, prog_name="bestow workers")
-
-
-@app.command(context_settings=PASSED_ON)
-def adapters(context: typer.Context) -> None:
-    """Load and unload LoRA adapters on all workers of a policy (bestow adapters --help)."""
-    from gateway.workers.commands import adapters_app
-
-    adapters_app(args=context.args, prog_name="bestow adapters")
-
-
-@app.command(context_settings=PASSED_ON)
-def scorers(context: typer.Context) -> None:
-    """List, add, promote and remove reward models and other scorers (bestow scorers --help)."""
-    from gateway.control.scorer_commands import scorers_app
-
-    scorers_app(args=context.args, prog_name="bestow scorers")
-
-
-@app.command(context_settings=PASSED_ON)
-def profile(context: typer.Context) -> None:
-    """Tune a profile while everything runs, see its history, go back (bestow profile --help)."""
-    from gateway.control.profile_commands import profile_app
-
-    profile_app(args=context.args, prog_name="bestow profile")
-
-
-@app.command(context_settings=PASSED_ON)
-def calibrate(context: typer.Context) -> None:
-    """Measure what a scorer's numbers mean (bestow calibrate --help)."""
-    from gateway.calibrate.commands import calibrate_app
-
-    calibrate_app(args=context.args, prog_name="bestow calibrate")
+_group("keys", "Make, list, rotate and revoke API keys", "gateway.access.commands")
+_group("tenants", "Say which models and profiles a tenant may use", "gateway.access.commands")
+_group("workers", "List, add, drain and remove workers while everything runs", "gateway.workers.commands")
+_group("adapters", "Load and unload LoRA adapters on all workers of a policy", "gateway.workers.commands")
+_group("scorers", "List, add, promote and remove reward models and other scorers", "gateway.control.scorer_commands")
+_group("profile", "Tune a profile while everything runs, see its history, go back", "gateway.control.profile_commands")
+_group("calibrate", "Measure what a scorer's numbers mean", "gateway.calibrate.commands")
 
 
 @app.command("demo-models", context_settings=PASSED_ON)

@@ -4,16 +4,15 @@
 `Config` or raises a `ConfigError` that names the key, what is wrong with it and how to mend it.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from gateway.errors import ConfigError
-from scorers.contract import Gives
+from gateway.profile_settings import ProfileConfig, check_scorers, listed
 from scorers.scorer_settings import UNKNOWN_KIND, ScorerConfig, location, no_such_kind
 from scorers.settings import (
     Name,
@@ -216,168 +215,6 @@ class PolicyConfig(Section):
     engine: EngineConfig = Field(EngineConfig(), description="How `bestow up` starts that vLLM server.")
 
 
-Action = Literal["refuse", "block", "flag"]
-
-_NAMES = TypeAdapter(list[Name])
-
-
-class PruneStage(Section):
-    scorer: Name = Field(description="A cheap scorer that gives numbers.")
-    keep: int = Field(
-        ge=1, le=127, description="How many of the best by it go on; where no more are left it is not asked."
-    )
-
-
-class ProfileConfig(Section):
-    """The tunable settings of a strategy; they seed version 1 of the profile."""
-
-    strategy: Literal["best_of_n"] = Field("best_of_n", description="How samples and scores name the winner.")
-    n: int = Field(8, ge=1, le=128, description="Candidates sampled for a request.")
-    max_n: int = Field(16, ge=1, le=128, description="Most candidates a request may ask for.")
-    min_n: int = Field(1, ge=1, le=128, description="Fewest candidates that n shrinks to when the workers are full.")
-    temperature: float | None = Field(
-        None, ge=0, le=2, description="Sampling temperature when the request names none; empty: the model's own."
-    )
-    max_tokens: int = Field(512, ge=1, description="Output tokens when the request names no limit.")
-    max_tokens_limit: int = Field(4096, ge=1, description="Most output tokens a request may ask for.")
-    budget_ms: int | None = Field(
-        None,
-        ge=1,
-        description="Milliseconds after which the best so far is delivered; empty: gateway.request_timeout_s.",
-    )
-    stream_mode: Literal["hold", "first"] = Field(
-        "hold", description="How streams are served. hold: best-of-n, then the winner at once. first: one sample, live."
-    )
-    stream_guard: Literal["hold-back", "window", "audit"] = Field(
-        "hold-back",
-        description="How live streams are guarded. hold-back: no text leaves before all text up to it is cleared; "
-        "window: chunks leave as each is cleared; audit: all leaves, the verdict follows.",
-    )
-    stream_window: int = Field(
-        80, ge=1, le=100_000, description="Characters of new text before the guard is asked about a live stream again."
-    )
-    stream_context: int = Field(
-        400,
-        ge=0,
-        le=100_000,
-        description="Characters before its window that the guard reads too (stream_guard: window).",
-    )
-    reward: Name | None = Field(
-        "reward", description="The scorer that ranks candidates; empty: the first safe one wins."
-    )
-    prune: list[PruneStage] = Field(
-        [],
-        description="Cheaper scorers before it, each of which lets its best go on, so that reward reads fewer. Those "
-        "given up stay in the log and rank after those that went on.",
-    )
-    safety: Name | list[Name] | None = Field(
-        "safety",
-        description="The scorer that guards prompts and answers, or several, asked in this order, cheap ones first: "
-        "what one flags no other reads, and what passes they have all passed; empty: nothing is guarded.",
-    )
-    second_check: Name | None = Field(
-        None,
-        description="Another guard that reads the winner alone; where it flags one, the next best is tried. The best "
-        "of many is the likelier to be what the guard missed. Live streams have it among their guards. Empty: none.",
-    )
-    shadow: list[Name] = Field(
-        [], description="Scorers that score too, for the log alone: what they say decides nothing and holds up nothing."
-    )
-    safety_threshold: float = Field(0.5, gt=0, le=1, description="Probability at which a category flags a text.")
-    category_thresholds: dict[str, float] = Field(
-        {}, description="Thresholds of single categories, over the general one; `guard:category` means one guard's."
-    )
-    action: Action = Field(
-        "refuse",
-        description="What becomes of a text that is flagged. refuse: it is not delivered, and where nothing else is "
-        "safe the answer is the refusal below; block: the same with an error 400; flag: it is delivered, and receipt "
-        "and log say so.",
-    )
-    category_actions: dict[str, Action] = Field(
-        {}, description="Actions of single categories, over the general one; `guard:category` means one guard's."
-    )
-    unreadable: Literal["unavailable", "pass"] = Field(
-        "unavailable",
-        description="When the guard cannot answer or meets content it cannot read: a 503, or let it through.",
-    )
-    resample: int = Field(1, ge=0, le=3, description="More rounds of n candidates when none was safe.")
-    refusal: str = Field(
-        "I can't help with that.",
-        min_length=1,
-        description="The answer when the prompt, or every candidate, is unsafe.",
-    )
-    show_candidates: bool = Field(True, description="Whether guidance.return_candidates is allowed.")
-
-    @property
-    def guards(self) -> tuple[str, ...]:
-        """The scorers that guard prompts and answers, in the order in which they are asked."""
-        return (self.safety,) if isinstance(self.safety, str) else tuple(self.safety or ())
-
-    @property
-    def scorers(self) -> dict[str, tuple[str, Gives]]:
-        """All scorers it names: by the key that names it, the scorer and what its scores must be."""
-        found: dict[str, tuple[str, Gives]] = {
-            f"prune.{index}.scorer": (stage.scorer, "value") for index, stage in enumerate(self.prune)
-        }
-        if self.reward is not None:
-            found["reward"] = self.reward, "value"
-        found |= {f"shadow.{index}": (name, "value") for index, name in enumerate(self.shadow)}
-        for index, name in enumerate(self.guards):
-            found["safety" if isinstance(self.safety, str) else f"safety.{index}"] = name, "categories"
-        if self.second_check is not None:
-            found["second_check"] = self.second_check, "categories"
-        return found
-
-    @property
-    def deciding(self) -> list[str]:
-        """The scorers that have a say in an answer: all but the shadow ones."""
-        return [name for key, (name, _) in self.scorers.items() if not key.startswith("shadow.")]
-
-    @field_validator("safety", mode="before")
-    @classmethod
-    def _is_a_name_or_names(cls, value: Any) -> Any:
-        # The union's own errors would be two for each mistake, one a branch.
-        names = value if isinstance(value, list) else [] if value is None else [value]
-        try:
-            _NAMES.validate_python(names)
-        except ValidationError:
-            raise ValueError("it must be a scorer's name or a list of names") from None
-        return value
-
-    @field_validator("category_thresholds")
-    @classmethod
-    def _are_probabilities(cls, value: dict[str, float]) -> dict[str, float]:
-        for category, threshold in value.items():
-            if not 0 < threshold <= 1:
-                raise ValueError(f"the threshold of {category!r} must be above 0 and at most 1")
-        return value
-
-    @model_validator(mode="after")
-    def _bounds_agree(self) -> "ProfileConfig":
-        if self.n > self.max_n:
-            raise ValueError(f"n ({self.n}) is above max_n ({self.max_n})")
-        if self.min_n > self.n:
-            raise ValueError(f"min_n ({self.min_n}) is above n ({self.n})")
-        if self.max_tokens > self.max_tokens_limit:
-            raise ValueError(f"max_tokens ({self.max_tokens}) is above max_tokens_limit ({self.max_tokens_limit})")
-        return self
-
-    @model_validator(mode="after")
-    def _scorers_agree(self) -> "ProfileConfig":
-        if self.prune and self.reward is None:
-            raise ValueError("prune needs reward, the scorer that decides among those left")
-        for index, stage in enumerate(self.prune):
-            above, where = (self.prune[index - 1].keep, "the stage before keeps") if index else (self.max_n, "max_n is")
-            if stage.keep >= above:
-                raise ValueError(f"prune.{index}.keep ({stage.keep}) gives up nothing: {where} {above}")
-        keys: dict[str, str] = {}
-        for key, (name, _) in self.scorers.items():
-            if name in keys:
-                raise ValueError(f"{keys[name]} and {key} both name the scorer {name!r}: keep one of them")
-            keys[name] = key
-        return self
-
-
 class ModelConfig(Section):
     policy: Name = Field(description="The policy that samples.")
     profile: Name = Field("default", description="The profile that decides how.")
@@ -406,36 +243,14 @@ class Config(Section):
     def _names_resolve(self) -> "Config":
         for name, model in self.models.items():
             if model.policy not in self.policies:
-                raise ValueError(
-                    f"models.{name}.policy: no policy {model.policy!r} (there is {_listed(self.policies)})"
-                )
+                raise ValueError(f"models.{name}.policy: no policy {model.policy!r} (there is {listed(self.policies)})")
             if model.profile not in self.profiles:
                 raise ValueError(
-                    f"models.{name}.profile: no profile {model.profile!r} (there is {_listed(self.profiles)})"
+                    f"models.{name}.profile: no profile {model.profile!r} (there is {listed(self.profiles)})"
                 )
         for name, profile in self.profiles.items():
             check_scorers(f"profiles.{name}", profile, self.scorers)
         return self
-
-
-_INSTEAD: dict[Gives, str] = {
-    "value": "gives no number that ranks answers",
-    "categories": "gives no categories of unsafe content",
-}
-
-
-def check_scorers(where: str, profile: ProfileConfig, scorers: Mapping[str, ScorerConfig]) -> None:
-    """Every scorer that a profile names is there and gives what it is named for. Raises ValueError naming the key."""
-    for key, (name, gives) in profile.scorers.items():
-        if name not in scorers:
-            raise ValueError(f"{where}.{key}: no scorer {name!r} (there is {_listed(scorers)})")
-        one = scorers[name]
-        if one.gives != gives:
-            raise ValueError(f"{where}.{key}: scorer {name!r} of kind {one.kind!r} {_INSTEAD[gives]}")
-
-
-def _listed(names: Mapping[str, Any]) -> str:
-    return ", ".join(sorted(names)) or "none"
 
 
 def load(path: Path) -> Config:

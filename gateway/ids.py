@@ -21,7 +21,6 @@ Tag = Callable[[bytes], bytes]
 TAGGED_BYTES = 12
 
 _UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-_COMPLETION_ID = re.compile(f"{COMPLETION_PREFIX}{_UUID7}")
 _ANSWER_ID = re.compile(f"(?P<prefix>{COMPLETION_PREFIX}|{TEXT_PREFIX}|{RESPONSE_PREFIX}|)(?P<uuid>{_UUID7})")
 
 
@@ -46,10 +45,6 @@ def tagged(identifier: str, tag: Tag) -> str:
 def id_bytes(identifier: str) -> bytes:
     """The 16 bytes of an id's UUID. Raises ValueError where it is no id."""
     return _split(identifier)[1].bytes
-
-
-def is_completion_id(text: str) -> bool:
-    return _COMPLETION_ID.fullmatch(text) is not None
 
 
 def interaction_id(identifier: str) -> str | None:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from scorers.calibration.calibrated import CalibratedScorer
 from scorers.contract import Score, ScoreRequest, ScorerInfo, ServedScorer
-from scorers.loading import Loading
+from scorers.loading import Loading, declared
 from scorers.model_path import LoadError
 from scorers.scorer_settings import EnsembleConfig
 
@@ -121,12 +121,9 @@ def load(name: str, config: EnsembleConfig, loading: Loading) -> tuple[Ensemble,
         raise LoadError(f"All members of the ensemble {name} weigh 0, so every reward would be 0.")
     infos = [member.scorer.info for member in members]
     vocabularies = {info.vocabulary for info in infos}
-    info = ScorerInfo(
-        id=name,
-        kind=config.kind,
-        gives=config.gives,
-        version=f"{name}@{config.version}",
-        prompt_only=False,
+    info = declared(
+        name,
+        config,
         max_tokens=min((one.max_tokens for one in infos if one.max_tokens), default=0),
         partial=all(one.partial for one in infos),
         vocabulary=vocabularies.pop() if len(vocabularies) == 1 else "",

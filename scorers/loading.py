@@ -1,12 +1,13 @@
 """From a scorer's settings to a scorer that runs: each kind has a module with a function `load`, imported then."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from scorers.calibration.calibrated import CalibratedScorer
 from scorers.calibration.calibration import read_calibration
+from scorers.contract import ScorerInfo
 from scorers.contract import ServedScorer as ServedScorer
 from scorers.model_path import LoadError
 from scorers.scorer_settings import ScorerConfig
@@ -44,6 +45,34 @@ class Loading:
     observe: Observe | None = None
     loaded: Mapping[str, ServedScorer] = field(default_factory=dict)
     cached: Cached | None = None
+
+
+def declared(
+    name: str,
+    config: ScorerConfig,
+    *,
+    prompt_only: bool = False,
+    max_tokens: int = 0,
+    categories: Sequence[str] = (),
+    partial: bool = True,
+    steps: bool = False,
+    vocabulary: str = "",
+    digest: str = "",
+) -> ScorerInfo:
+    """What a scorer says of itself: see `ScorerInfo`. digest: what its version ends in beside name@N."""
+    return ScorerInfo(
+        id=name,
+        kind=config.kind,
+        gives=config.gives,
+        version=f"{name}@{config.version}{f'+{digest}' if digest else ''}",
+        prompt_only=prompt_only,
+        max_tokens=max_tokens,
+        categories=list(categories),
+        partial=partial,
+        steps=steps,
+        relative=config.relative,
+        vocabulary=vocabulary,
+    )
 
 
 def load_scorer(name: str, config: ScorerConfig, loading: Loading) -> tuple[ServedScorer, str]:

@@ -1,6 +1,5 @@
 """What all scorers that run a model here share: tokenise in one thread, run in another, put the rows back together."""
 
-import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +8,7 @@ from typing import Any, Protocol
 from scorers.backend import Backend, Row
 from scorers.contract import Message, Score, ScoreRequest, ScorerInfo
 from scorers.errors import BadScoreRequest, ScorerError
+from scorers.threaded import in_thread
 
 
 class Encoder(Protocol):
@@ -63,11 +63,7 @@ class ModelScorer:
             raise BadScoreRequest(f"{self._info.id} scores answers: candidates must hold at least one.", "candidates")
         if len(request.candidates) > self._max_candidates:
             raise BadScoreRequest(f"candidates may hold at most {self._max_candidates}.", "candidates")
-        given_up = threading.Event()
-        try:
-            prepared = await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare, request, given_up)
-        finally:
-            given_up.set()
+        prepared = await in_thread(self._thread, self._prepare, request)
         rows = await self._backend.run([ids for one in prepared if isinstance(one, _Input) for ids in one.windows])
         return self._assemble(prepared, rows)
 

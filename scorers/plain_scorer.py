@@ -1,6 +1,5 @@
 """What scorers without a model share: a function judges one candidate after the other, in a thread of its own."""
 
-import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from scorers.contract import Message, Score, ScoreRequest, ScorerInfo
 from scorers.errors import BadScoreRequest, Overloaded
 from scorers.model_scorer import CannotScore
+from scorers.threaded import in_thread
 
 Judge = Callable[[ScoreRequest, Message | None], Score]
 """Judges a candidate of a request, or its conversation (None). Raises CannotScore, BadScoreRequest."""
@@ -58,11 +58,9 @@ class PlainScorer:
     async def score(self, request: ScoreRequest) -> list[Score]:
         """See the contract. Raises BadScoreRequest, Overloaded."""
         count = self._places.take(request)
-        given_up = threading.Event()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._judge_all, request, given_up)
+            return await in_thread(self._thread, self._judge_all, request)
         finally:
-            given_up.set()
             self._places.give_back(count)
 
     def _judge_all(self, request: ScoreRequest, given_up: threading.Event) -> list[Score]:

@@ -19,21 +19,21 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from scorers.assembly import assembled
 from scorers.backend import Backend, Head, NextToken, Row, Steps
 from scorers.backends.opening import open_backend
-from scorers.contract import Message, Score, ScorerInfo
+from scorers.contract import Message, Score
 from scorers.errors import ScorerError, ScorerFailed
 from scorers.families import VLLM_ONLY, Family, StepMark
 from scorers.loading import Loading
 from scorers.model_family import check_template, family_of, within_recommended
-from scorers.model_files import ModelFiles, load_files, vocabulary
+from scorers.model_files import ModelFiles, load_files
 from scorers.model_path import LoadError
 from scorers.model_scorer import CannotScore, Encoder, ModelScorer
 from scorers.reading import Sort
 from scorers.scorer_settings import Aggregate, ProcessConfig
 from scorers.template import ChatTemplate, arranged, read_turns, said
 from scorers.tokens import Hidden, SafeTokenizer
-from scorers.trial import try_scorer
 
 MAX_PREFIXES = 64
 
@@ -257,16 +257,5 @@ def load(name: str, config: ProcessConfig, loading: Loading) -> tuple[ModelScore
     backend, about = open_backend(name, files, head, loading, dtype=config.dtype, vllm=config.vllm)
     if isinstance(head, Steps):
         backend = CheckedRows(backend, head.token_id, len(files.labels))
-    try_scorer(name, files.name, encoder, reader, backend)
-    info = ScorerInfo(
-        id=name,
-        kind=config.kind,
-        gives=config.gives,
-        version=f"{name}@{config.version}",
-        prompt_only=False,
-        max_tokens=files.max_tokens,
-        steps=True,
-        vocabulary=vocabulary(files),
-    )
-    scorer = ModelScorer(info, encoder, reader, backend, max_candidates=loading.server.max_queue)
+    scorer = assembled(name, config, files, encoder, reader, backend, loading, steps=True)
     return scorer, f"{config.model} {about}, family {family.name}, labels: {', '.join(files.labels)}"

@@ -6,19 +6,19 @@ Never squashed: a sigmoid is 1.0 for all logits over 17. How a conversation beco
 import math
 from collections.abc import Mapping, Sequence
 
+from scorers.assembly import assembled
 from scorers.backend import Pooled, Row
 from scorers.backends.opening import open_backend
-from scorers.contract import Score, ScorerInfo
+from scorers.contract import Score
 from scorers.families import Family
 from scorers.loading import Loading
 from scorers.model_family import check_template, family_of, within_recommended
-from scorers.model_files import ModelFiles, load_files, vocabulary
+from scorers.model_files import ModelFiles, load_files
 from scorers.model_path import LoadError
 from scorers.model_scorer import CannotScore, Encoder, ModelScorer
 from scorers.reading import Sort
 from scorers.scorer_settings import RewardConfig
 from scorers.template import ChatTemplate, FramedText
-from scorers.trial import try_scorer
 
 
 class RewardReader:
@@ -109,15 +109,5 @@ def load(name: str, config: RewardConfig, loading: Loading) -> tuple[ModelScorer
     files = within_recommended(files, family, config.max_tokens)
     encoder, reader = reward_parts(files, config.weights, family)
     backend, about = open_backend(name, files, Pooled(), loading, dtype=config.dtype, vllm=config.vllm)
-    try_scorer(name, files.name, encoder, reader, backend)
-    info = ScorerInfo(
-        id=name,
-        kind=config.kind,
-        gives=config.gives,
-        version=f"{name}@{config.version}",
-        prompt_only=False,
-        max_tokens=files.max_tokens,
-        vocabulary=vocabulary(files),
-    )
-    scorer = ModelScorer(info, encoder, reader, backend, max_candidates=loading.server.max_queue)
+    scorer = assembled(name, config, files, encoder, reader, backend, loading)
     return scorer, f"{config.model} {about}, family {family.name}, labels: {', '.join(files.labels)}"

@@ -13,18 +13,18 @@ its head. More than 64 windows are an error, which the gateway treats as a guard
 import math
 from collections.abc import Collection, Sequence
 
+from scorers.assembly import assembled
 from scorers.backend import Pooled, Row
 from scorers.backends.opening import open_backend
-from scorers.contract import Score, ScorerInfo
+from scorers.contract import Score
 from scorers.loading import Loading
-from scorers.model_files import ModelFiles, load_files, vocabulary
+from scorers.model_files import ModelFiles, load_files
 from scorers.model_path import LoadError
 from scorers.model_scorer import CannotScore, Encoder, ModelScorer
 from scorers.probability import sigmoid, softmax
 from scorers.reading import Sort
 from scorers.scorer_settings import SafetyConfig
 from scorers.template import ChatTemplate, PlainText
-from scorers.trial import try_scorer
 
 MAX_WINDOWS = 64
 # A longer tail behind the last control token is text, not the close of a turn.
@@ -146,16 +146,7 @@ def load(name: str, config: SafetyConfig, loading: Loading) -> tuple[ModelScorer
     files = load_files(config.model, config.max_tokens)
     encoder, reader = safety_parts(files, config.safe_labels)
     backend, about = open_backend(name, files, Pooled(), loading, dtype=config.dtype, vllm=config.vllm)
-    try_scorer(name, files.name, encoder, reader, backend)
-    info = ScorerInfo(
-        id=name,
-        kind=config.kind,
-        gives=config.gives,
-        version=f"{name}@{config.version}",
-        prompt_only=True,
-        max_tokens=files.max_tokens,
-        categories=reader.names,
-        vocabulary=vocabulary(files),
+    scorer = assembled(
+        name, config, files, encoder, reader, backend, loading, prompt_only=True, categories=reader.names
     )
-    scorer = ModelScorer(info, encoder, reader, backend, max_candidates=loading.server.max_queue)
     return scorer, f"{config.model} {about}, labels: {', '.join(files.labels)}"

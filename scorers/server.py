@@ -44,10 +44,6 @@ def create_app(
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
 
-    def failure(status: int, code: str, message: str, param: str | None = None) -> Response:
-        metrics.errors.labels(code).inc()
-        return _json({"error": _error(status, code, message, param)}, status)
-
     async def score(request: Request) -> Response:
         body = await _body(request, max_body_bytes)
         return _json(await _while_connected(request, service, read_request(body)))
@@ -90,6 +86,24 @@ def create_app(
     async def show_metrics(_: Request) -> Response:
         return Response(metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    app.add_route("/v1/score", score, methods=["POST"])
+    app.add_route("/v1/scorers", scorers, methods=["GET"])
+    app.add_route("/v1/scorers/{name}", put_scorer, methods=["PUT"])
+    app.add_route("/v1/scorers/{name}", remove_scorer, methods=["DELETE"])
+    app.add_route("/healthz", alive, methods=["GET"])
+    app.add_route("/readyz", ready, methods=["GET"])
+    app.add_route("/metrics", show_metrics, methods=["GET"])
+    _answer_failures(app, metrics, key)
+    return app
+
+
+def _answer_failures(app: FastAPI, metrics: Metrics, key: Secret | None) -> None:
+    """Every failure as JSON in OpenAI's shape, counted; calls without the key among them."""
+
+    def failure(status: int, code: str, message: str, param: str | None = None) -> Response:
+        metrics.errors.labels(code).inc()
+        return _json({"error": _error(status, code, message, param)}, status)
+
     async def on_scorer_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, ScorerError)
         if error.status == 500:
@@ -113,28 +127,20 @@ def create_app(
     async def on_any_error(_: Request, error: Exception) -> Response:
         return failure(500, "internal_error", f"The scorer server failed ({type(error).__name__}); its log says why.")
 
+    async def on_disconnect(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)
+
     def refusal() -> Response:
         answer = failure(401, "invalid_api_key", "The scorer server asks for a key: Authorization: Bearer <key>.")
         answer.headers["www-authenticate"] = "Bearer"
         return answer
 
-    async def on_disconnect(_: Request, __: Exception) -> Response:
-        return Response(status_code=499)
-
-    app.add_route("/v1/score", score, methods=["POST"])
-    app.add_route("/v1/scorers", scorers, methods=["GET"])
-    app.add_route("/v1/scorers/{name}", put_scorer, methods=["PUT"])
-    app.add_route("/v1/scorers/{name}", remove_scorer, methods=["DELETE"])
-    app.add_route("/healthz", alive, methods=["GET"])
-    app.add_route("/readyz", ready, methods=["GET"])
-    app.add_route("/metrics", show_metrics, methods=["GET"])
     app.add_exception_handler(ScorerError, on_scorer_error)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(ClientDisconnect, on_disconnect)
     app.add_exception_handler(Exception, on_any_error)
     if key is not None:
         app.add_middleware(_KeyCheck, key=key, refusal=refusal)
-    return app
 
 
 class _KeyCheck:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.api import shapes
+from gateway.api import admin_shapes, shapes
 from gateway.control.control import ScorerNotLoaded
 from gateway.errors import (
     ApiError,
@@ -127,42 +127,48 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/feedback/{interaction}"): Operation(
         "feedback", shapes.VoteList, (*CALLED, BadRequest, NotFound), query={"token": _TOKEN}
     ),
-    ("GET", "/admin/v1/keys"): Operation("admin", shapes.KeyList, CALLED),
-    ("POST", "/admin/v1/keys"): Operation("admin", shapes.NewKeyObject, SENT, status=201),
-    ("POST", "/admin/v1/keys/{key_id}/rotate"): Operation("admin", shapes.NewKeyObject, (*SENT, NotFound), status=201),
-    ("DELETE", "/admin/v1/keys/{key_id}"): Operation("admin", shapes.KeyObject, (*CALLED, NotFound)),
-    ("GET", "/admin/v1/tenants"): Operation("admin", shapes.TenantList, CALLED),
-    ("PUT", "/admin/v1/tenants/{name}"): Operation("admin", shapes.TenantObject, SENT),
-    ("DELETE", "/admin/v1/tenants/{name}"): Operation("admin", shapes.DeletedTenant, (*CALLED, BadRequest, NotFound)),
-    ("GET", "/admin/v1/workers"): Operation("admin", shapes.WorkerList, CALLED),
-    ("POST", "/admin/v1/workers"): Operation("admin", shapes.WorkerObject, (*SENT, Conflict), status=201),
-    ("POST", "/admin/v1/workers/{worker_id}/drain"): Operation("admin", shapes.WorkerObject, (*SENT, NotFound)),
-    ("POST", "/admin/v1/workers/{worker_id}/undrain"): Operation("admin", shapes.WorkerObject, (*SENT, NotFound)),
-    ("DELETE", "/admin/v1/workers/{worker_id}"): Operation(
-        "admin", shapes.RemovedWorker, (*CALLED, BadRequest, NotFound), query=_REASON
+    ("GET", "/admin/v1/keys"): Operation("admin", admin_shapes.KeyList, CALLED),
+    ("POST", "/admin/v1/keys"): Operation("admin", admin_shapes.NewKeyObject, SENT, status=201),
+    ("POST", "/admin/v1/keys/{key_id}/rotate"): Operation(
+        "admin", admin_shapes.NewKeyObject, (*SENT, NotFound), status=201
     ),
-    ("GET", "/admin/v1/adapters"): Operation("admin", shapes.AdapterList, CALLED),
+    ("DELETE", "/admin/v1/keys/{key_id}"): Operation("admin", admin_shapes.KeyObject, (*CALLED, NotFound)),
+    ("GET", "/admin/v1/tenants"): Operation("admin", admin_shapes.TenantList, CALLED),
+    ("PUT", "/admin/v1/tenants/{name}"): Operation("admin", admin_shapes.TenantObject, SENT),
+    ("DELETE", "/admin/v1/tenants/{name}"): Operation(
+        "admin", admin_shapes.DeletedTenant, (*CALLED, BadRequest, NotFound)
+    ),
+    ("GET", "/admin/v1/workers"): Operation("admin", admin_shapes.WorkerList, CALLED),
+    ("POST", "/admin/v1/workers"): Operation("admin", admin_shapes.WorkerObject, (*SENT, Conflict), status=201),
+    ("POST", "/admin/v1/workers/{worker_id}/drain"): Operation("admin", admin_shapes.WorkerObject, (*SENT, NotFound)),
+    ("POST", "/admin/v1/workers/{worker_id}/undrain"): Operation("admin", admin_shapes.WorkerObject, (*SENT, NotFound)),
+    ("DELETE", "/admin/v1/workers/{worker_id}"): Operation(
+        "admin", admin_shapes.RemovedWorker, (*CALLED, BadRequest, NotFound), query=_REASON
+    ),
+    ("GET", "/admin/v1/adapters"): Operation("admin", admin_shapes.AdapterList, CALLED),
     ("POST", "/admin/v1/adapters"): Operation(
-        "admin", shapes.AdapterObject, (*SENT, Conflict, AdapterNotLoaded), status=201
+        "admin", admin_shapes.AdapterObject, (*SENT, Conflict, AdapterNotLoaded), status=201
     ),
     ("DELETE", "/admin/v1/adapters/{policy}/{name}"): Operation(
-        "admin", shapes.DeletedAdapter, (*CALLED, BadRequest, NotFound), query=_REASON
+        "admin", admin_shapes.DeletedAdapter, (*CALLED, BadRequest, NotFound), query=_REASON
     ),
-    ("GET", "/admin/v1/profiles"): Operation("admin", shapes.ProfileList, CALLED),
-    ("GET", "/admin/v1/profiles/{name}"): Operation("admin", shapes.ProfileObject, (*CALLED, NotFound)),
-    ("PUT", "/admin/v1/profiles/{name}"): Operation("admin", shapes.ProfileObject, (*SENT, Conflict)),
-    ("GET", "/admin/v1/profiles/{name}/history"): Operation("admin", shapes.ProfileHistory, (*CALLED, NotFound)),
-    ("POST", "/admin/v1/profiles/{name}/revert"): Operation("admin", shapes.ProfileObject, (*SENT, NotFound, Conflict)),
-    ("GET", "/admin/v1/scorers"): Operation("admin", shapes.ScorerList, CALLED),
-    ("GET", "/admin/v1/scorers/{name}"): Operation("admin", shapes.ScorerObject, (*CALLED, NotFound)),
+    ("GET", "/admin/v1/profiles"): Operation("admin", admin_shapes.ProfileList, CALLED),
+    ("GET", "/admin/v1/profiles/{name}"): Operation("admin", admin_shapes.ProfileObject, (*CALLED, NotFound)),
+    ("PUT", "/admin/v1/profiles/{name}"): Operation("admin", admin_shapes.ProfileObject, (*SENT, Conflict)),
+    ("GET", "/admin/v1/profiles/{name}/history"): Operation("admin", admin_shapes.ProfileHistory, (*CALLED, NotFound)),
+    ("POST", "/admin/v1/profiles/{name}/revert"): Operation(
+        "admin", admin_shapes.ProfileObject, (*SENT, NotFound, Conflict)
+    ),
+    ("GET", "/admin/v1/scorers"): Operation("admin", admin_shapes.ScorerList, CALLED),
+    ("GET", "/admin/v1/scorers/{name}"): Operation("admin", admin_shapes.ScorerObject, (*CALLED, NotFound)),
     ("PUT", "/admin/v1/scorers/{name}"): Operation(
         "admin",
-        shapes.ScorerObject,
+        admin_shapes.ScorerObject,
         (*SENT, Conflict, ScorerNotLoaded),
-        also=((202, shapes.ScorerObject, "It is still being loaded."),),
+        also=((202, admin_shapes.ScorerObject, "It is still being loaded."),),
     ),
     ("DELETE", "/admin/v1/scorers/{name}"): Operation(
-        "admin", shapes.DeletedScorer, (*CALLED, BadRequest, NotFound, Conflict), query=_REASON
+        "admin", admin_shapes.DeletedScorer, (*CALLED, BadRequest, NotFound, Conflict), query=_REASON
     ),
     ("GET", "/healthz"): Operation("health", shapes.Health, open=True),
     ("GET", "/readyz"): Operation(

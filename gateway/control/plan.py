@@ -9,9 +9,9 @@ from typing import Any
 from gateway.access.caller import Caller
 from gateway.admission.tiers import Tier, tier_of
 from gateway.api.protocol import UNJUDGEABLE, ChatRequest
-from gateway.config import ProfileConfig
 from gateway.control.profiles import ModelDirectory, Profile, ProfileStore
 from gateway.errors import BadRequest, Forbidden
+from gateway.profile_settings import ProfileConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
-from gateway.config import ProfileConfig, check_scorers
 from gateway.control.state import ControlState, Decide, LiveProfile, ProfileVersion, Settings, known_scorers
 from gateway.errors import BadRequest, Conflict, NotFound
+from gateway.profile_settings import ProfileConfig, check_scorers
 from gateway.shared.note import Note
 from scorers.live_settings import fingerprint
 from scorers.scorer_settings import ScorerConfig

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from gateway.access.caller import Caller
-from gateway.config import Config, ModelConfig, ProfileConfig
+from gateway.config import Config, ModelConfig
 from gateway.control.state import ControlState
 from gateway.errors import BadRequest, ModelNotFound
+from gateway.profile_settings import ProfileConfig
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
-from gateway.config import ProfileConfig
 from gateway.control.state import ControlState, Decide, Failure, LiveScorer, Settings, known_scorers
 from gateway.errors import BadRequest, Conflict, NotFound
+from gateway.profile_settings import ProfileConfig
 from gateway.shared.note import Note
 from scorers.contract import Gives
 from scorers.errors import WrongSetting

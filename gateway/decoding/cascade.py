@@ -12,8 +12,8 @@ Texts are counted, not candidates: those that say the same are asked about once 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.config import PruneStage
 from gateway.decoding.candidate import Judged
+from gateway.profile_settings import PruneStage
 from gateway.scoring import ScorerHandle
 from scorers.contract import Score
 

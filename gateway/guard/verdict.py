@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import msgspec
 
-from gateway.config import Action
 from gateway.log.records import Verdict
+from gateway.profile_settings import Action
 from scorers.contract import Score
 
 T = TypeVar("T")

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from gateway.config import Config, EngineConfig, ModelConfig, PolicyConfig, ProfileConfig
+from gateway.config import Config, EngineConfig, ModelConfig, PolicyConfig
 from gateway.errors import ConfigError
+from gateway.profile_settings import ProfileConfig
 from scorers.scorer_settings import RewardConfig, SafetyConfig, ScorerConfig
 
 PROJECT = Path(__file__).resolve().parents[2]

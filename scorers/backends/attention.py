@@ -165,7 +165,7 @@ def _attention(
 ) -> tuple[torch.Tensor, None]:
     unknown = [name for name in ("softcap", "s_aux", "position_bias", "cache") if others.get(name) is not None]
     if unknown or attention_mask is not None:
-        raise NotImplementedError(f"attention with {', '.join(unknown) or 'a mask of its own'}")
+        raise ValueError(f"this attention cannot be packed: it has {', '.join(unknown) or 'a mask of its own'}")
     causal = bool(getattr(module, "is_causal", True)) if is_causal is None else is_causal
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     queries, keys, values = (one[0].transpose(0, 1) for one in (query, key, value))

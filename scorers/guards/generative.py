@@ -1,19 +1,18 @@
 """A guard that is a language model (Llama Guard, Qwen3Guard, others by a format file): prompt, one token, verdict."""
 
+from scorers.assembly import assembled
 from scorers.backend import NextToken
 from scorers.backends.opening import open_backend
-from scorers.contract import ScorerInfo
 from scorers.errors import BadScoreRequest
 from scorers.guards.guard_format import GuardFormat, read_format, shipped_formats
 from scorers.guards.markers import Markers
 from scorers.guards.prompt import GuardPrompt
 from scorers.guards.verdict import VerdictReader, find_tokens
 from scorers.loading import Loading
-from scorers.model_files import ModelFiles, load_files, vocabulary
+from scorers.model_files import ModelFiles, load_files
 from scorers.model_path import LoadError
 from scorers.model_scorer import ModelScorer
 from scorers.scorer_settings import GenerativeSafetyConfig
-from scorers.trial import try_scorer
 
 _TURNS = (
     {"role": "user", "content": "xylophone"},
@@ -91,16 +90,5 @@ def load(name: str, config: GenerativeSafetyConfig, loading: Loading) -> tuple[M
     files = load_files(config.model, config.max_tokens)
     encoder, reader, found = guard_parts(files, config)
     backend, about = open_backend(name, files, NextToken(reader.ids), loading, dtype=config.dtype, vllm=config.vllm)
-    try_scorer(name, files.name, encoder, reader, backend)
-    info = ScorerInfo(
-        id=name,
-        kind=config.kind,
-        gives=config.gives,
-        version=f"{name}@{config.version}",
-        prompt_only=True,
-        max_tokens=files.max_tokens,
-        categories=found.names,
-        vocabulary=vocabulary(files),
-    )
-    scorer = ModelScorer(info, encoder, reader, backend, max_candidates=loading.server.max_queue)
+    scorer = assembled(name, config, files, encoder, reader, backend, loading, prompt_only=True, categories=found.names)
     return scorer, f"{config.model} {about}, read as {found.about}"

@@ -32,7 +32,7 @@ from scorers.errors import (
     Unauthorized,
 )
 from scorers.guards.texts import all_texts
-from scorers.loading import Loading
+from scorers.loading import Loading, declared
 from scorers.model_path import LoadError
 from scorers.model_scorer import CannotScore
 from scorers.plain_scorer import Places
@@ -276,14 +276,6 @@ def load(name: str, config: ModerationConfig, loading: Loading) -> tuple[Moderat
             categories = list(thread.submit(asyncio.run, _first_answer(client)).result())
     except (ConfigurationError, ScorerError, CannotScore) as error:
         raise LoadError(str(error)) from error
-    info = ScorerInfo(
-        id=name,
-        kind=config.kind,
-        gives=config.gives,
-        version=f"{name}@{config.version}",
-        prompt_only=True,
-        max_tokens=0,
-        categories=categories,
-    )
+    info = declared(name, config, prompt_only=True, categories=categories)
     scorer = ModerationScorer(info, client, window=config.window, limit=loading.server.max_queue)
     return scorer, f"{at.url} {service.model or ''}, categories: {', '.join(categories)}".replace(" ,", ",")

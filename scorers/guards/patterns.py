@@ -14,9 +14,9 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
-from scorers.contract import Score, ScorerInfo
+from scorers.contract import Score
 from scorers.guards.texts import all_texts
-from scorers.loading import Loading
+from scorers.loading import Loading, declared
 from scorers.model_path import LoadError
 from scorers.plain_scorer import PlainScorer
 from scorers.scorer_settings import PatternsConfig
@@ -94,15 +94,7 @@ def _visible(text: str) -> Iterator[str]:
 def load(name: str, config: PatternsConfig, loading: Loading) -> tuple[PlainScorer, str]:
     """The scorer, and how much it looks for in a few words. Raises LoadError."""
     patterns = Patterns(name, config.patterns, ignore_case=config.ignore_case)
-    info = ScorerInfo(
-        id=name,
-        kind=config.kind,
-        gives=config.gives,
-        version=f"{name}@{config.version}",
-        prompt_only=True,
-        max_tokens=0,
-        categories=list(config.patterns),
-    )
+    info = declared(name, config, prompt_only=True, categories=list(config.patterns))
     count = sum(map(len, config.patterns.values()))
     scorer = PlainScorer(
         info, lambda request, candidate: patterns.judge(all_texts(request, candidate)), limit=loading.server.max_queue

@@ -2,14 +2,14 @@
 
 from scorers.backend import NextToken
 from scorers.backends.opening import open_backend
-from scorers.contract import ScorerInfo, ServedScorer
+from scorers.contract import ServedScorer
 from scorers.judge.constitution import read_constitution
 from scorers.judge.pairwise import PairPrompt, PairReader, PairwiseJudge
 from scorers.judge.pointwise import RatingPrompt, RatingReader
 from scorers.judge.prompt import PAIR_LABELS, PAIR_QUESTION, RATING_QUESTION, RATINGS, digest, told
 from scorers.judge.strengths import most_candidates
 from scorers.judge.verdict import VerdictPrompt
-from scorers.loading import Loading
+from scorers.loading import Loading, declared
 from scorers.model_files import load_files
 from scorers.model_path import LoadError
 from scorers.model_scorer import ModelScorer
@@ -38,16 +38,7 @@ def load(name: str, config: JudgeConfig, loading: Loading) -> tuple[ServedScorer
     most = most_candidates(config.opponents, max_queue) if config.relative else max_queue
     if config.relative and most < 2:
         raise LoadError(f"max_queue is {max_queue}, and to compare two answers both ways takes 2.")
-    info = ScorerInfo(
-        id=name,
-        kind=config.kind,
-        gives=config.gives,
-        version=f"{name}@{config.version}+{digest(told_always)}",
-        prompt_only=False,
-        max_tokens=files.max_tokens,
-        partial=False,
-        relative=config.relative,
-    )
+    info = declared(name, config, max_tokens=files.max_tokens, partial=False, digest=digest(told_always))
     backend, about = open_backend(name, files, head, loading, dtype=config.dtype, vllm=config.vllm)
     words = f"{config.model} {about}, {config.mode}, principles: {len(constitution.principles)}, candidates: {most}"
     if config.relative:

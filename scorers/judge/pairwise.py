@@ -5,7 +5,6 @@ one, with one value. A comparison that fails in either position is left out. The
 stand on what was compared; a candidate that lost its connection has an error.
 """
 
-import asyncio
 import hashlib
 import threading
 from collections import defaultdict
@@ -22,6 +21,7 @@ from scorers.judge.strengths import Pair, schedule, strengths
 from scorers.judge.verdict import VerdictPrompt, read_labels
 from scorers.model_scorer import CannotScore
 from scorers.probability import sigmoid
+from scorers.threaded import in_thread
 
 
 class PairPrompt:
@@ -107,11 +107,7 @@ class PairwiseJudge:
                 "others both ways, and more comparisons do not fit the scorer server's max_queue.",
                 "candidates",
             )
-        given_up = threading.Event()
-        try:
-            prepared = await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare, request, given_up)
-        finally:
-            given_up.set()
+        prepared = await in_thread(self._thread, self._prepare, request)
         to_run = [pair for pair, ids in prepared.inputs.items() if not isinstance(ids, str)]
         rows = await self._backend.run([ids for ids in prepared.inputs.values() if not isinstance(ids, str)])
         failures = [row for row in rows if isinstance(row, ScorerError)]

@@ -7,8 +7,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from scorers.contract import Message, Score, ScoreRequest, ScorerInfo
-from scorers.loading import Loading, ServedScorer
+from scorers.contract import Message, Score, ScoreRequest
+from scorers.loading import Loading, ServedScorer, declared
 from scorers.model_path import LoadError
 from scorers.plain_scorer import PlainScorer
 from scorers.scorer_settings import VerifierConfig
@@ -69,15 +69,7 @@ def describe_checks() -> list[CheckInfo]:
 
 def load(name: str, config: VerifierConfig, loading: Loading) -> tuple[ServedScorer, str]:
     """The scorer, and what it checks in a few words. Raises LoadError."""
-    info = ScorerInfo(
-        id=name,
-        kind=config.kind,
-        gives=config.gives,
-        version=f"{name}@{config.version}",
-        prompt_only=False,
-        max_tokens=0,
-        partial=False,
-    )
+    info = declared(name, config, partial=False)
     limit = loading.server.max_queue
     ours = _CHECKS.get(config.check)
     if ours is not None:

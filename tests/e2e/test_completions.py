@@ -11,9 +11,9 @@ from openai import BadRequestError, OpenAI
 from openai.types import Completion
 from redis.asyncio import Redis
 
-from gateway.config import ProfileConfig
 from gateway.log import streams
 from gateway.log.records import Interaction
+from gateway.profile_settings import ProfileConfig
 from tests.e2e.gateways import second_gateway
 from tests.e2e.stack import Stack
 from tests.openai_spec.validators import strict_model, validate

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.config import ProfileConfig
+from gateway.profile_settings import ProfileConfig
 from tests.e2e.gateways import second_gateway
 from tests.e2e.stack import Stack
 from training.demo.gold import judge

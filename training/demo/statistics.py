@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scorers.calibration.thresholds import Share
+
 Floats = NDArray[np.float64]
-_Z = 1.959963984540054
 _RESAMPLES = 1000
 
 
@@ -37,10 +38,8 @@ def share(hits: int, total: int, of: str, seed: int) -> Figure:
     """A share with its Wilson score interval (Wilson, 1927)."""
     if total == 0:
         raise ValueError(f"no {of} to take a share of")
-    p, z2 = hits / total, _Z * _Z
-    centre = (p + z2 / (2 * total)) / (1 + z2 / total)
-    half = _Z / (1 + z2 / total) * math.sqrt(p * (1 - p) / total + z2 / (4 * total * total))
-    return Figure(p, max(0.0, centre - half), min(1.0, centre + half), total, of, seed)
+    found = Share(hits, total)
+    return Figure(found.value, *found.interval, total, of, seed)
 
 
 def ratio_of_sums(tops: Sequence[float], bottoms: Sequence[float], of: str, seed: int) -> Figure:

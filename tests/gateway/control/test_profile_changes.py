@@ -3,7 +3,6 @@
 import msgspec
 import pytest
 
-from gateway.config import ProfileConfig
 from gateway.control import profile_changes
 from gateway.control.profile_changes import (
     MAX_VERSIONS,
@@ -16,6 +15,7 @@ from gateway.control.profile_changes import (
 )
 from gateway.control.state import ControlState, LiveScorer
 from gateway.errors import BadRequest, Conflict, NotFound
+from gateway.profile_settings import ProfileConfig
 from gateway.shared.note import Note
 from scorers.scorer_settings import RewardConfig, SafetyConfig, ScorerConfig
 

@@ -5,13 +5,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.config import ProfileConfig
 from gateway.control.overview import overview
 from gateway.control.profile_changes import seed_profiles, set_profile
 from gateway.control.scorer_changes import give_up_scorer, prove_scorer, put_scorer, remove_scorer, uses_of
 from gateway.control.state import ControlState, LiveProfile, LiveScorer, ProfileVersion, known_scorers
 from gateway.control.steps import GiveUp, Prove, Put, Remove, steps
 from gateway.errors import ApiError, BadRequest, Conflict, NotFound
+from gateway.profile_settings import ProfileConfig
 from gateway.shared.note import Note
 from scorers.contract import ScorerStatus
 from scorers.live_settings import fingerprint

@@ -9,7 +9,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from gateway.config import ProfileConfig
 from gateway.control import shadow_sums
 from gateway.control.agreement import Agreement
 from gateway.control.profiles import Profile
@@ -22,6 +21,7 @@ from gateway.log import streams
 from gateway.log.frames import Entry, Kind
 from gateway.log.records import Record, ScoreRecord, ShadowScores, Verdict, decode_shadow, encode
 from gateway.log.sink import RedisSink
+from gateway.profile_settings import ProfileConfig
 from gateway.scoring import Conversation, ScorerHandle
 from gateway.telemetry.metrics import Metrics
 from scorers.client import ScorerClient

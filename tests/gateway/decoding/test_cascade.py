@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import PruneStage
 from gateway.decoding.cascade import contenders, going_on, steps_of
+from gateway.profile_settings import PruneStage
 from scorers.contract import Score
 from tests.gateway.decoding.judged import judged
 from tests.gateway.scorer_stubs import handle, rewards
