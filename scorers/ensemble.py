@@ -1,15 +1,26 @@
-"""Several reward models as one: the weighted sum of their rewards, each on the scale of its own calibration.
+"""Several reward models as one, each on the scale of its own calibration: summed by weight, or with caution.
 
-Raw rewards of different models cannot be added: one of deviation 10 drowns one of deviation 1. So each is standardised
-first, (reward - mean) / deviation under the reference policy (formula 7 of reference/decoding.md; WCO and UWO, Coste et
-al. 2024, arXiv:2310.02743, can be computed from `parts`, which has each member's raw reward). A candidate that one
-member could not score has no score: a sum over fewer would be another number.
+Raw rewards of different models cannot be combined: one of deviation 10 drowns one of deviation 1. So each is
+standardised first, (reward - mean) / deviation under the reference policy. `combine` says what follows (formula 7 of
+reference/decoding.md; Coste et al. 2024, arXiv:2310.02743):
+
+    weighted     sum of weight * reward
+    worst        WCO: the lowest of them
+    uncertainty  UWO: mean - penalty * variance, over the members
+
+The last two keep best-of-n from choosing what one member errs about, and only where the others do not share its error.
+The variance is the population's (ddof 0). The paper's code uses ddof 0 in best-of-n and 1 in PPO; here it is 0 always,
+and `penalty` is the 0.5 of its best-of-n pipeline if nothing is said.
+
+A member of weight 0 is asked and told of in `parts`, for a floor under its reward say, and does not count. A candidate
+that one member could not score has no score: what is left of the members would give another number.
 """
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -19,10 +30,15 @@ from scorers.loading import Loading, declared
 from scorers.model_path import LoadError
 from scorers.scorer_settings import EnsembleConfig
 
+PENALTY = 0.5
+
+Combiner = Callable[[Sequence[float]], float]
+"""One number out of what the members of a weight give. Raises ArithmeticError or ValueError where there is none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One of them, by its name; (reward - mean) / deviation times `weight` is what it adds."""
+    """One of them, by its name; (reward - mean) / deviation times `weight` is what it gives."""
 
     name: str
     scorer: ServedScorer
@@ -31,16 +47,17 @@ class Member:
     deviation: float = 1.0
 
     def share(self, reward: float) -> float:
-        """What it adds to the sum."""
+        """What it gives to be combined."""
         return self.weight * (reward - self.mean) / self.deviation
 
 
 class Ensemble:
     """Implements `scorers.contract.ServedScorer`. Members are served by themselves too, so it does not close them."""
 
-    def __init__(self, info: ScorerInfo, members: Sequence[Member]) -> None:
+    def __init__(self, info: ScorerInfo, members: Sequence[Member], combine: Combiner) -> None:
         self._info = info
         self._members = tuple(members)
+        self._combine = combine
 
     @property
     def info(self) -> ScorerInfo:
@@ -61,23 +78,47 @@ class Ensemble:
                 ]
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
-        return [self._sum(scores) for scores in zip(*(task.result() for task in tasks), strict=True)]
+        return [self._combined(scores) for scores in zip(*(task.result() for task in tasks), strict=True)]
 
-    def _sum(self, scores: Sequence[Score]) -> Score:
+    def _combined(self, scores: Sequence[Score]) -> Score:
         tokens = sum(score.tokens for score in scores)
         parts: dict[str, float] = {}
         for member, score in zip(self._members, scores, strict=True):
             if score.value is None:
                 reason = score.error or "It gave no value."
                 return Score(error=f"{member.name}: {reason}", unreadable=score.unreadable, tokens=tokens)
+            if not math.isfinite(score.value):
+                return Score(error=f"{member.name}: Its reward is {score.value}, no finite number.", tokens=tokens)
             parts[member.name] = score.value
-        value = math.fsum(member.share(parts[member.name]) for member in self._members)
+        try:
+            value = self._combine([member.share(parts[member.name]) for member in self._members if member.weight])
+        except (ArithmeticError, ValueError):
+            value = math.nan  # fsum and squares raise where they leave the range of floats
         if not math.isfinite(value):
-            return Score(error=f"The sum of the members' rewards is {value}, which is no finite number.", tokens=tokens)
+            return Score(error="The members' rewards are too large: combined they are no finite number.", tokens=tokens)
         return Score(value=value, parts=parts, tokens=tokens)
 
     async def close(self) -> None:
         """Nothing of its own runs."""
+
+
+def mean_less_variance(rewards: Sequence[float], *, penalty: float) -> float:
+    """UWO: mean - penalty * variance (ddof 0) of at least one reward."""
+    mean = math.fsum(rewards) / len(rewards)
+    return mean - penalty * math.fsum((reward - mean) ** 2 for reward in rewards) / len(rewards)
+
+
+def combining(config: EnsembleConfig) -> tuple[Combiner, str]:
+    """What the settings ask for, and the same in a few words."""
+    names = ", ".join(f"{weight:g} x {name}" for name, weight in config.members.items())
+    match config.combine:
+        case "weighted":
+            return math.fsum, names
+        case "worst":
+            return min, f"the worst of {names}"
+        case "uncertainty":
+            penalty = PENALTY if config.penalty is None else config.penalty
+            return partial(mean_less_variance, penalty=penalty), f"mean - {penalty:g} x variance of {names}"
 
 
 def members_of(name: str, config: EnsembleConfig, loading: Loading) -> list[Member]:
@@ -103,7 +144,7 @@ def _member(ensemble: str, name: str, weight: float, standardise: bool, loading:
             f"The ensemble {ensemble} has the member {name}, whose scores depend on the other candidates: they have no "
             "scale of their own. Use `mode: pointwise`."
         )
-    if not standardise:
+    if not standardise or not weight:
         return Member(name, scorer, weight)
     law = scorer.calibration.reward if isinstance(scorer, CalibratedScorer) else None
     if law is None:
@@ -128,4 +169,5 @@ def load(name: str, config: EnsembleConfig, loading: Loading) -> tuple[Ensemble,
         partial=all(one.partial for one in infos),
         vocabulary=vocabularies.pop() if len(vocabularies) == 1 else "",
     )
-    return Ensemble(info, members), ", ".join(f"{member.weight:g} x {member.name}" for member in members)
+    combine, words = combining(config)
+    return Ensemble(info, members, combine), words

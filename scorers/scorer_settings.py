@@ -15,6 +15,7 @@ from scorers.settings import Name, Section, Upstream, Url, check_address
 
 Dtype = Literal["float32", "bfloat16", "auto"]
 Aggregate = Literal["last", "min", "prod", "mean"]
+Combine = Literal["weighted", "worst", "uncertainty"]
 
 
 class VllmConfig(Upstream):
@@ -88,15 +89,42 @@ class RewardConfig(_ModelScorer, _Reward):
 class _Ensemble(Section):
     kind: Literal["ensemble"] = Field(description="Several reward models as one.")
     members: dict[Name, FiniteFloat] = Field(
-        min_length=2, description="Scorers of the same server and what each counts; they are served by themselves too."
+        min_length=2,
+        description="Scorers of the same server and what each counts; they are served by themselves too. One of weight "
+        "0 is asked and its reward told, and does not count.",
+    )
+    combine: Combine = Field(
+        "weighted",
+        description="weighted: the sum by weight; worst: the lowest of the members' rewards; uncertainty: their mean "
+        "less a penalty for disagreeing. The last two help where members err independently: other bases and data, not "
+        "other seeds.",
+    )
+    penalty: FiniteFloat | None = Field(
+        None, ge=0, description="With uncertainty: how much of the members' variance is taken off; empty: 0.5."
     )
     standardise: bool = Field(
-        True, description="Put members on one scale by the mean and deviation of their calibration before adding."
+        True, description="Put members on one scale by the mean and deviation of their calibration before combining."
     )
 
 
 class EnsembleConfig(_Scorer, _Ensemble):
     """Several reward models as one; each member's own reward is told too."""
+
+    @model_validator(mode="after")
+    def _members_can_be_combined(self) -> Self:
+        if self.penalty is not None and self.combine != "uncertainty":
+            raise ValueError(f"penalty is for combine: uncertainty, and this one is {self.combine}: leave it out")
+        if self.combine == "weighted":
+            return self
+        for name, weight in self.members.items():
+            if weight not in (0, 1):
+                raise ValueError(
+                    f"members.{name} has the weight {weight:g}, and combine: {self.combine} knows only 1 (it counts) "
+                    "and 0 (its reward is told and does not count)"
+                )
+        if sum(self.members.values()) < 2:
+            raise ValueError(f"combine: {self.combine} compares members, so at least two of them need the weight 1")
+        return self
 
 
 class _Process(Section):

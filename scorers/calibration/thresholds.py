@@ -13,6 +13,14 @@ from dataclasses import dataclass
 _Z = 1.959963984540054
 
 
+def wilson(p: float, total: float) -> tuple[float, float]:
+    """The 95 % interval of a share p of `total` things, which need not be a whole number."""
+    z2 = _Z * _Z
+    centre = (p + z2 / (2 * total)) / (1 + z2 / total)
+    half = _Z / (1 + z2 / total) * math.sqrt(p * (1 - p) / total + z2 / (4 * total**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """hits of total, with its 95 % interval."""
@@ -26,10 +34,7 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        p, z2 = self.value, _Z * _Z
-        centre = (p + z2 / (2 * self.total)) / (1 + z2 / self.total)
-        half = _Z / (1 + z2 / self.total) * math.sqrt(p * (1 - p) / self.total + z2 / (4 * self.total**2))
-        return max(0.0, centre - half), min(1.0, centre + half)
+        return wilson(self.value, self.total)
 
     def __str__(self) -> str:
         low, high = self.interval

@@ -1,4 +1,4 @@
-"""Several reward models as one: on one scale, all of them or none, each told by its name."""
+"""Several reward models as one: on one scale, all of them or none, each told by its name; summed, or with caution."""
 
 import asyncio
 import math
@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from scorers.calibration.calibrated import CalibratedScorer
 from scorers.calibration.calibration import FORMAT, Calibration
@@ -22,6 +25,9 @@ from scorers.model_path import LoadError
 from scorers.scorer_settings import EnsembleConfig, RewardConfig
 from scorers.settings import ScorerServerConfig
 from tests.scorers.models import make_classifier, make_llama_classifier
+
+FINITE = st.floats(-1e3, 1e3)
+CAUTIOUS = ("worst", "uncertainty")
 
 USER: Message = {"role": "user", "content": "What is the capital of France?"}
 REQUEST = ScoreRequest("both", [USER], [{"content": "Paris."}, {"content": "Rome."}])
@@ -83,10 +89,23 @@ def calibrated(member: Member, rewards: Sequence[float]) -> CalibratedScorer:
     return CalibratedScorer(member, Calibration(FORMAT, "it@1", 0.0, reward=law_of(rewards)))
 
 
+def configured(weights: dict[str, float], **settings: Any) -> EnsembleConfig:
+    return EnsembleConfig.model_validate({"kind": "ensemble", "members": weights, "version": 4, **settings})
+
+
 def ensemble(weights: dict[str, float], standardise: bool = False, **members: ServedScorer) -> Ensemble:
-    config = EnsembleConfig(kind="ensemble", members=weights, standardise=standardise, version=4)
+    config = configured(weights, standardise=standardise)
     scorer, _ = load("both", config, Loading(ScorerServerConfig(), loaded=members))
     return scorer
+
+
+def combined(rewards: Sequence[Sequence[float]], weights: Sequence[float] = (), **settings: Any) -> list[float | None]:
+    """What an ensemble makes of each member's rewards for the same candidates, on one scale already."""
+    members: dict[str, ServedScorer] = {f"m{place}": Member(values(*own)) for place, own in enumerate(rewards)}
+    config = configured(dict(zip(members, weights or [1.0] * len(members), strict=True)), standardise=False, **settings)
+    scorer, _ = load("both", config, Loading(ScorerServerConfig(), loaded=members))
+    request = ScoreRequest("both", [USER], [{"content": "x"}] * len(rewards[0]))
+    return [score.value for score in asyncio.run(scorer.score(request))]
 
 
 async def test_rewards_are_summed_by_weight_and_told_by_name() -> None:
@@ -108,8 +127,11 @@ async def test_rewards_are_put_on_one_scale_before_they_are_summed_and_told_raw(
     assert first.calibrated is None
 
 
-@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=8, unique=True), st.floats(0.01, 100), st.floats(-50, 50))
-def test_the_scale_and_the_zero_of_a_member_change_nothing(rewards: list[float], scale: float, shift: float) -> None:
+@pytest.mark.parametrize("combine", ["weighted", *CAUTIOUS])
+@given(st.lists(FINITE, min_size=2, max_size=8, unique=True), st.floats(0.01, 100), st.floats(-50, 50))
+def test_the_scale_and_the_zero_of_a_member_change_nothing(
+    combine: str, rewards: list[float], scale: float, shift: float
+) -> None:
     if max(rewards) - min(rewards) < 1e-3:
         return
     plain = calibrated(Member(values(*rewards)), rewards)
@@ -117,10 +139,124 @@ def test_the_scale_and_the_zero_of_a_member_change_nothing(rewards: list[float],
     moved = calibrated(Member(values(*scaled)), scaled)
     other = calibrated(Member(values(*reversed(rewards))), rewards)
     request = ScoreRequest("both", [USER], [{"content": "x"}] * len(rewards))
-    weights = {"one": 1.0, "other": 0.3}
-    expected = asyncio.run(ensemble(weights, True, one=plain, other=other).score(request))
-    found = asyncio.run(ensemble(weights, True, one=moved, other=other).score(request))
-    assert [score.value for score in found] == pytest.approx([score.value for score in expected], abs=1e-4)
+    config = configured({"one": 1.0, "other": 0.3 if combine == "weighted" else 1.0}, combine=combine)
+
+    def scored_with(one: ServedScorer) -> list[float | None]:
+        scorer, _ = load("both", config, Loading(ScorerServerConfig(), loaded={"one": one, "other": other}))
+        return [score.value for score in asyncio.run(scorer.score(request))]
+
+    assert scored_with(moved) == pytest.approx(scored_with(plain), abs=1e-4)
+
+
+def test_the_worst_reward_and_the_mean_less_half_the_variance_by_hand() -> None:
+    rewards = [[1.0, 4.0], [3.0, 4.0], [8.0, 4.0]]
+    assert combined(rewards, combine="worst") == [1.0, 4.0]
+    # Mean 4, squares 9 + 1 + 16: the variance is 26 / 3 with ddof 0, and 13 with the ddof 1 of the paper's PPO code.
+    assert combined(rewards, combine="uncertainty") == pytest.approx([4 - 0.5 * 26 / 3, 4.0])
+    assert combined(rewards, combine="uncertainty", penalty=1.0) == pytest.approx([4 - 26 / 3, 4.0])
+
+
+@given(st.lists(st.tuples(FINITE, FINITE), min_size=2, max_size=6), st.floats(0, 10))
+def test_caution_is_never_above_the_members(rewards: list[tuple[float, float]], penalty: float) -> None:
+    candidates = list(zip(*rewards, strict=True))
+    means = [math.fsum(of_one) / len(of_one) for of_one in candidates]
+    assert combined(rewards, combine="worst") == [min(of_one) for of_one in candidates]
+    assert combined(rewards, combine="uncertainty", penalty=0.0) == pytest.approx(means, abs=1e-9)
+    for mean, cautious in zip(means, combined(rewards, combine="uncertainty", penalty=penalty), strict=True):
+        assert cautious is not None
+        assert cautious <= mean + 1e-9
+
+
+@pytest.mark.parametrize("combine", ["weighted", *CAUTIOUS])
+@given(st.permutations([[0.1, -2.5], [1e3, 0.3], [-7.0, 1 / 3], [0.7, 0.7]]))
+def test_the_order_of_members_is_irrelevant(combine: str, rewards: list[list[float]]) -> None:
+    assert combined(rewards, combine=combine) == combined(sorted(rewards), combine=combine)
+
+
+@pytest.mark.parametrize("combine", ["weighted", *CAUTIOUS])
+async def test_a_member_of_weight_0_is_asked_and_told_of_and_does_not_count(combine: str) -> None:
+    floor = Member(values(-1e6, 3.0))  # without a calibration, which it does not need
+    members: dict[str, ServedScorer] = {
+        "a": calibrated(Member(values(1.0, 3.0)), [-1.0, 1.0]),
+        "b": calibrated(Member(values(2.0, 1.0)), [-1.0, 1.0]),
+    }
+    request = ScoreRequest("both", [USER], [{"content": "x"}, {"content": "y"}])
+    weights = {"a": 1.0, "b": 1.0}
+    without, _ = load("both", configured(weights, combine=combine), Loading(ScorerServerConfig(), loaded=members))
+    with_it, _ = load(
+        "both",
+        configured({"floor": 0.0, **weights}, combine=combine),
+        Loading(ScorerServerConfig(), loaded={**members, "floor": floor}),
+    )
+    found = await with_it.score(request)
+    assert [score.value for score in found] == [score.value for score in await without.score(request)]
+    assert [score.parts for score in found] == [{"floor": -1e6, "a": 1.0, "b": 2.0}, {"floor": 3.0, "a": 3.0, "b": 1.0}]
+    floor.scores = [Score(error="It is too long."), *values(1.0)]
+    assert [score.error for score in await with_it.score(request)] == ["floor: It is too long.", None]
+
+
+@pytest.mark.parametrize("combine", ["weighted", *CAUTIOUS])
+@pytest.mark.parametrize("reward", [math.nan, math.inf, -math.inf])
+async def test_a_reward_that_is_no_finite_number_is_a_failure(combine: str, reward: float) -> None:
+    broken = Member(values(reward, 2.0))
+    config = configured({"a": 1.0, "b": 1.0}, combine=combine, standardise=False)
+    scorer, _ = load("both", config, Loading(ScorerServerConfig(), loaded={"a": Member(values(1.0, 2.0)), "b": broken}))
+    first, second = await scorer.score(REQUEST)
+    assert (first.value, first.parts) == (None, {})
+    assert f"b: Its reward is {reward}" in str(first.error)
+    assert second.value is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"combine": "worst", "members": {"a": 1, "b": 0.5}}, "members.b has the weight 0.5, and combine: worst knows"),
+        ({"combine": "uncertainty", "members": {"a": 1, "b": -1}}, "members.b has the weight -1"),
+        ({"combine": "worst", "members": {"a": 1, "b": 0}}, "at least two of them need the weight 1"),
+        ({"combine": "worst", "penalty": 0.5}, "penalty is for combine: uncertainty, and this one is worst"),
+        ({"penalty": 0}, "penalty is for combine: uncertainty, and this one is weighted"),
+        ({"combine": "uncertainty", "penalty": -0.1}, "greater than or equal to 0"),
+        ({"combine": "uncertainty", "penalty": math.inf}, "finite number"),
+        ({"combine": "mean"}, "'weighted', 'worst' or 'uncertainty'"),
+    ],
+)
+def test_settings_that_make_no_sense_together_are_refused(settings: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        configured(**{"weights": settings.pop("members", {"a": 1, "b": 1}), **settings})
+
+
+def test_settings_survive_being_written_out_with_every_default() -> None:
+    for combine in ("weighted", *CAUTIOUS):
+        config = configured({"a": 1, "b": 1}, combine=combine)
+        assert EnsembleConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def mean_gold(n: int, shared: float, combine: str, trials: int = 300) -> float:
+    """Mean gold of the best of n by four members that see it with heavy-tailed errors (reference/decoding.md, (d)).
+
+    Gold is N(0, 1), an error 0.5 * Student's t of 1.5 degrees of freedom; `shared` is the share of it in common.
+    """
+    rng = np.random.default_rng(6)
+    picked = []
+    for _ in range(trials):
+        gold = rng.standard_normal(n)
+        own: NDArray[np.float64] = 0.5 * rng.standard_t(1.5, (4, n))
+        rewards = gold + shared * 0.5 * rng.standard_t(1.5, n) + (1 - shared) * own
+        found = combined(rewards.tolist(), combine=combine)
+        picked.append(gold[int(np.argmax([value for value in found if value is not None]))])
+    return float(np.mean(picked))
+
+
+def test_independent_members_protect_from_what_one_errs_about_and_shared_errors_do_not() -> None:
+    few, many = 16, 256
+    # The reference's simulation: .92 and .22 for one model, 1.52 and 2.54 for the worst of four, .97 and .27 where
+    # most of their error is shared. A mean's standard error is below 0.06 here.
+    assert mean_gold(few, 0.0, "worst") == pytest.approx(1.52, abs=0.2)
+    assert mean_gold(many, 0.0, "worst") == pytest.approx(2.54, abs=0.2)
+    assert mean_gold(many, 0.9, "worst") < 0.7
+    assert mean_gold(few, 0.9, "worst") > mean_gold(many, 0.9, "worst")
+    assert mean_gold(many, 0.0, "uncertainty") > mean_gold(few, 0.0, "uncertainty") + 0.5
+    assert mean_gold(many, 0.0, "weighted") < 1.0
 
 
 async def test_a_candidate_that_one_member_cannot_score_has_no_score() -> None:
@@ -142,6 +278,17 @@ async def test_a_sum_that_is_no_finite_number_is_no_score() -> None:
     assert first.value is None
     assert "no finite number" in str(first.error)
     assert second.value is not None
+
+
+@pytest.mark.parametrize(
+    ("weights", "settings"),
+    [([1e300, -1e300], {}), ([1.0, 1.0], {}), ([1.0, 1.0], {"combine": "uncertainty"})],
+)
+def test_members_that_leave_the_range_of_floats_give_no_score(weights: list[float], settings: dict[str, Any]) -> None:
+    # inf - inf, a sum and a square that overflow: each raises in Python, and must not fail the other candidates.
+    first, second = combined([[1.7e308, 1.0], [1.6e308, 1.0]], weights, **settings)
+    assert first is None
+    assert second is not None
 
 
 async def test_members_are_asked_at_the_same_time_for_their_raw_rewards() -> None:
