@@ -10,7 +10,7 @@ BIN := .venv/bin
 export TORCH_BACKEND
 
 .DEFAULT_GOAL := help
-.PHONY: help up install test test-all clients lint format bench demo-models lock config clean
+.PHONY: help up install test test-all clients lint format bench bench-decoding demo-models lock config clean
 
 help:  ## this list
 	@echo 'Bestow: best-of-n serving on vLLM, chosen by a reward model, behind a safety classifier.'
@@ -49,6 +49,9 @@ format: install  ## write the code as `make lint` wants it
 
 bench: install  ## measure (tests/bench)
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-decoding: install  ## measure every strategy against best-of-n, and put the table into README.md
+	@$(BIN)/python -m tests.bench.decoding --write $(ARGS)
 
 demo-models: install  ## train the demo models again
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training.demo $(ARGS)

@@ -34,7 +34,10 @@ from gateway.control.profiles import ModelDirectory, ProfileStore
 from gateway.control.scorers import ScorerDirectory
 from gateway.control.shadow import ShadowScoring
 from gateway.errors import ApiError, ConfigError, MethodNotAllowed, NotFound
+from gateway.log.archive.runner import ArchiveRunner
 from gateway.log.connection import connect
+from gateway.log.privacy.policy import TenantLog
+from gateway.log.privacy.treatment import policies_of
 from gateway.log.writer import RecordLog
 from gateway.scoring import ScorerHandle
 from gateway.serving import ChatService
@@ -115,9 +118,13 @@ async def _start(app: FastAPI, config: Config, upstreams: Upstreams, metrics: Me
     redis = connect(upstreams.redis)
     app.state.redis = redis
     stack.push_async_callback(redis.aclose)
-    log = RecordLog(config.log, config.data_dir, redis, metrics.registry)
+    policies = policies_of(config, partial(_tenant_log, app))
+    log = RecordLog(config.log, config.data_dir, redis, metrics.registry, policies=policies)
     await log.start()
     stack.push_async_callback(log.close, _LOG_CLOSE_S)
+    archiving = ArchiveRunner(config, redis, metrics.registry)
+    await archiving.start()
+    stack.push_async_callback(archiving.close)
     pool_metrics = PoolMetrics(metrics.registry)
     pools = {name: WorkerPool(name, policy, session, pool_metrics) for name, policy in config.policies.items()}
     lag = LoopLag(metrics.event_loop_lag.set)
@@ -155,10 +162,27 @@ async def _start(app: FastAPI, config: Config, upstreams: Upstreams, metrics: Me
     signer = Signer(secret, config.gateway.feedback_token_ttl_s)
     app.state.signer = signer
     app.state.service = ChatService(
-        config, pools, admissions, scorers, profiles, ModelDirectory(config), log, signer, metrics, shadow.offer
+        config,
+        pools,
+        admissions,
+        scorers,
+        profiles,
+        ModelDirectory(config),
+        control.cards,
+        log,
+        signer,
+        metrics,
+        shadow.offer,
     )
     app.state.readiness = readiness
     app.state.started = int(time.time())
+
+
+def _tenant_log(app: FastAPI, name: str) -> TenantLog | None:
+    """What a tenant lets the log keep; None while keys and tenants are not known, when nobody is let in either."""
+    access: Access | None = getattr(app.state, "access", None)
+    tenant = access.tenant(name) if access else None
+    return tenant.log if tenant else None
 
 
 def _added(server: ScorerClient, metrics: Metrics, name: str, version: str) -> ScorerHandle:

@@ -142,7 +142,8 @@ _group("workers", "List, add, drain and remove workers while everything runs", "
 _group("adapters", "Load and unload LoRA adapters on all workers of a policy", "gateway.workers.commands")
 _group("scorers", "List, add, promote and remove reward models and other scorers", "gateway.control.scorer_commands")
 _group("profile", "Tune a profile while everything runs, see its history, go back", "gateway.control.profile_commands")
-_group("calibrate", "Measure what a scorer's numbers mean", "gateway.calibrate.commands")
+_group("strategies", "List the decoding strategies and their options", "gateway.decoding.commands")
+_group("calibrate", "Measure what a model gains by more answers, and what numbers mean", "gateway.calibrate.commands")
 
 
 @app.command("demo-models", context_settings=PASSED_ON)

@@ -5,13 +5,15 @@
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from gateway.errors import ConfigError
+from gateway.log.privacy.kinds import KINDS
+from gateway.log.privacy.plugins import check as check_redactors
 from gateway.profile_settings import ProfileConfig, check_scorers, listed
 from scorers.scorer_settings import UNKNOWN_KIND, ScorerConfig, location, no_such_kind
 from scorers.settings import (
@@ -117,6 +119,54 @@ class RedisConfig(Tls, _Redis):
         return self
 
 
+class ArchiveConfig(Section):
+    enabled: bool = Field(
+        True,
+        description="Move old records from Redis to Parquet files. Off, or without the extra `archive`: they stay in "
+        "Redis, which grows.",
+    )
+    url: str | None = Field(
+        None,
+        min_length=1,
+        description="A folder, or any fsspec URL (s3://bucket/bestow), that all gateways can write; empty: "
+        "data_dir/archive.",
+    )
+    after_s: float = Field(
+        3600.0, gt=0, description="Age at which a record is moved, together with all that are half as old."
+    )
+    keep_bytes: int = Field(
+        268_435_456,
+        ge=1_048_576,
+        description="Memory of Redis that the streams may take; beyond it records are moved before they are old.",
+    )
+    every_s: float = Field(30.0, gt=0, description="How often gateways look whether there is something to move.")
+
+
+Redactors = Annotated[list[Name], AfterValidator(check_redactors)]
+_REDACTORS = f"{', '.join(KINDS)}, presidio, or an entry point of bestow.redactors"
+
+
+class KeepConfig(Section):
+    share: float = Field(
+        1.0, ge=0, le=1, description="Share of interactions that is stored, drawn by their id; the others are counted."
+    )
+    prompts: bool = Field(True, description="Keep what was asked; false: only the answers.")
+    media: bool = Field(
+        False, description="Keep images, audio and files, which nothing redacts; false: their type and size alone."
+    )
+    redact: Redactors = Field(
+        list(KINDS),
+        description=f"What is taken out of all texts before they are written: {_REDACTORS}; [] takes out nothing.",
+    )
+
+
+class ModelLogConfig(Section):
+    share: float | None = Field(None, ge=0, le=1, description="Share that is stored, if less than log.keep's.")
+    prompts: bool | None = Field(None, description="Keep what was asked, where log.keep does.")
+    media: bool | None = Field(None, description="Keep images, audio and files, where log.keep does.")
+    redact: Redactors | None = Field(None, description="What is redacted, instead of log.keep's.")
+
+
 class LogConfig(Section):
     shard: Name = Field("0", description="Shard in the stream's key, bestow:{log-<shard>}:interactions.")
     flush_ms: float = Field(
@@ -129,7 +179,17 @@ class LogConfig(Section):
     keep_bytes: int = Field(
         268_435_456,
         ge=0,
-        description="Shipped journal segments kept on disk, oldest deleted first, in case Redis loses its tail.",
+        description="Without an archive: shipped journal segments kept on disk, oldest deleted first, in case Redis "
+        "loses its tail. With one, each is kept until its records are archived, however much that is.",
+    )
+    archive: ArchiveConfig = Field(ArchiveConfig(), description="Where old records go, so that Redis stays small.")
+    keep: KeepConfig = Field(
+        KeepConfig(), description="What is kept, unless a model (models.NAME.log) or a tenant keeps less."
+    )
+    redact_archive: Redactors = Field(
+        [],
+        description="What else is taken out before the archive, by redactors that are too slow for the journal: "
+        "presidio, or an entry point of bestow.redactors.",
     )
     token_ids: bool = Field(
         True, description="Keep each candidate's token ids, so that nothing is tokenised again later."
@@ -222,6 +282,7 @@ class ModelConfig(Section):
         None,
         description="LoRA adapter of the policy that samples (`bestow adapters load`); empty: the policy itself.",
     )
+    log: ModelLogConfig | None = Field(None, description="What the log keeps of it; empty: what log.keep says.")
 
 
 class Config(Section):

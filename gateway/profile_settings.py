@@ -5,6 +5,9 @@ from typing import Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
+from gateway.decoding.registry import strategy
+from gateway.decoding.selection.settings import SelectionConfig
+from gateway.decoding.strategy import Options
 from scorers.contract import Gives
 from scorers.scorer_settings import ScorerConfig
 from scorers.settings import Name, Section
@@ -21,10 +24,21 @@ class PruneStage(Section):
     )
 
 
+class NearGuard(Section):
+    at: float = Field(
+        0.5, gt=0, le=1, description="Share of its threshold that some category of the prompt must have at least."
+    )
+    n: int = Field(2, ge=1, le=128, description="Candidates then; no more than the request would get anyway.")
+
+
 class ProfileConfig(Section):
     """The tunable settings of a strategy; they seed version 1 of the profile."""
 
-    strategy: Literal["best_of_n"] = Field("best_of_n", description="How samples and scores name the winner.")
+    strategy: Name = Field(
+        "best_of_n",
+        description="How samples are spent; `bestow strategies` lists all, with their options.",
+    )
+    options: dict[str, Any] = Field({}, description="The strategy's own settings.")
     n: int = Field(8, ge=1, le=128, description="Candidates sampled for a request.")
     max_n: int = Field(16, ge=1, le=128, description="Most candidates a request may ask for.")
     min_n: int = Field(1, ge=1, le=128, description="Fewest candidates that n shrinks to when the workers are full.")
@@ -38,8 +52,16 @@ class ProfileConfig(Section):
         ge=1,
         description="Milliseconds after which the best so far is delivered; empty: gateway.request_timeout_s.",
     )
-    stream_mode: Literal["hold", "first"] = Field(
-        "hold", description="How streams are served. hold: best-of-n, then the winner at once. first: one sample, live."
+    budget_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens that all candidates of a request together may have; n shrinks to fit, and strategies that "
+        "sample in rounds begin none that would go beyond; empty: any number.",
+    )
+    stream_mode: Literal["hold", "block", "first"] = Field(
+        "hold",
+        description="How streams are served. hold: the winner at once, when it is found. block: each block of it, as "
+        "it is chosen (strategies that choose blocks). first: one sample, live.",
     )
     stream_guard: Literal["hold-back", "window", "audit"] = Field(
         "hold-back",
@@ -57,6 +79,14 @@ class ProfileConfig(Section):
     )
     reward: Name | None = Field(
         "reward", description="The scorer that ranks candidates; empty: the first safe one wins."
+    )
+    selection: SelectionConfig = Field(
+        SelectionConfig(), description="How the winner is drawn from the scored candidates."
+    )
+    near_guard: NearGuard | None = Field(
+        None,
+        description="Fewer candidates for prompts near the guard's threshold: the best of many is the likelier to be "
+        "what the guard missed, and there it misses most. Empty: n for all.",
     )
     prune: list[PruneStage] = Field(
         [],
@@ -156,6 +186,35 @@ class ProfileConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _strategy_agrees(self) -> "ProfileConfig":
+        found = strategy(self.strategy)
+        try:
+            options = found.options.model_validate(self.options)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            key = ".".join(["options", *map(str, wrong["loc"])])
+            if wrong["type"] == "extra_forbidden":
+                known = ", ".join(found.options.model_fields) or "none"
+                raise ValueError(f"{key}: {self.strategy} has no such option (it has {known})") from None
+            raise ValueError(f"{key}: {str(wrong['msg']).removeprefix('Value error, ')}") from None
+        if (found.needs or options.needs) and self.reward is None:
+            so_set = "" if found.needs else " with these options"
+            raise ValueError(f"strategy {self.strategy} needs reward{so_set}, the scorer that it chooses by")
+        if self.stream_mode == "block" and not found.streams:
+            raise ValueError(
+                f"stream_mode: block needs a strategy that chooses blocks, such as blockwise; {self.strategy} chooses "
+                "whole answers"
+            )
+        if self.selection.floor and self.reward is None:
+            raise ValueError("selection.floor needs reward, an ensemble that has its part")
+        return self
+
+    @property
+    def strategy_options(self) -> Options:
+        """The strategy's own settings, defaults filled in."""
+        return strategy(self.strategy).options.model_validate(self.options)
+
+    @model_validator(mode="after")
     def _scorers_agree(self) -> "ProfileConfig":
         if self.prune and self.reward is None:
             raise ValueError("prune needs reward, the scorer that decides among those left")
@@ -185,6 +244,14 @@ def check_scorers(where: str, profile: ProfileConfig, scorers: Mapping[str, Scor
         one = scorers[name]
         if one.gives != gives:
             raise ValueError(f"{where}.{key}: scorer {name!r} of kind {one.kind!r} {_INSTEAD[gives]}")
+    reward, floor = scorers.get(profile.reward or ""), profile.selection.floor
+    if floor is not None and (reward is None or reward.kind != "ensemble" or floor.part not in reward.members):
+        raise ValueError(
+            f"{where}.selection.floor.part: {floor.part!r} is no member of {profile.reward!r}; reward must be an "
+            "ensemble that has it"
+        )
+    if "steps" in strategy(profile.strategy).needs and (reward is None or reward.kind != "process"):
+        raise ValueError(f"{where}.strategy: {profile.strategy} needs a reward of kind 'process', which scores steps")
 
 
 def listed(names: Mapping[str, Any]) -> str:

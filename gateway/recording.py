@@ -1,14 +1,108 @@
-"""What a finished request leaves behind: the candidates' records, and the counts in the metrics."""
+"""What a finished request leaves behind: its record, and the counts in the metrics."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import msgspec
+
+from gateway.answers import Answer
 from gateway.decoding.candidate import Judged
-from gateway.log.records import CandidateRecord, Interaction, ScoreRecord, Verdict
+from gateway.decoding.selection.chooser import Outcomes
+from gateway.decoding.selection.settings import SelectionConfig
+from gateway.decoding.strategy import Decision
+from gateway.log.privacy.identity import unnamed, without_user
+from gateway.log.records import (
+    CandidateRecord,
+    Interaction,
+    Outcome,
+    Round,
+    ScoreRecord,
+    Selection,
+    Timings,
+    Usage,
+    Verdict,
+)
 from gateway.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from gateway.serving import Exchange
+
+# What of the request's body is logged elsewhere, or not at all.
+_UNLOGGED = ("messages", "prompt", "cache_salt")
+
+
+def interaction_of(
+    exchange: "Exchange",
+    outcome: Outcome,
+    timings: Timings,
+    status: int,
+    error: str | None,
+    answer: Answer | None,
+    decision: Decision | None,
+) -> Interaction:
+    """The record of a request, however it ended. decision: what its strategy decided, if it came to that."""
+    plan, request, sampler = exchange.plan, exchange.request, exchange.sampler
+    judged = decision.judged if decision else tuple(exchange.progress.judged)
+    delivered = [judged.index(one) for one in answer.delivered] if answer else []
+    keep_token_ids = exchange.service.config.log.token_ids
+    outcomes = decision.outcomes if decision else None
+    return Interaction(
+        id=exchange.id,
+        created=exchange.created,
+        model=plan.model,
+        profile=plan.profile.version,
+        policy=plan.policy_version,
+        strategy=exchange.followed(decision),
+        outcome=outcome,
+        messages=unnamed(request.messages, request.user),
+        parameters=without_user(
+            {key: value for key, value in sampler.body.items() if key not in _UNLOGGED}, request.user
+        ),
+        candidates=candidate_records(judged, outcomes, exchange.loop_started, keep_token_ids=keep_token_ids),
+        reward_model=exchange.reward_model,
+        safety_model=exchange.guard.version if exchange.guard else None,
+        second_check=exchange.second_check.version if exchange.second_check else None,
+        reference=exchange.conversation.reference,
+        prompt_verdict=exchange.prompt_verdict,
+        chosen=delivered[0] if delivered else None,
+        delivered=delivered,
+        n=exchange.n,
+        asked=exchange.wanted if exchange.n != exchange.wanted else None,
+        seed=plan.seed,
+        stream=request.stream,
+        stream_mode=(plan.live or "hold") if request.stream else None,
+        endpoint=request.endpoint,
+        degraded=answer.degraded if answer else None,
+        error=error,
+        status=status,
+        user=exchange.user,
+        tenant=exchange.tenant,
+        tier=plan.tier,
+        usage=Usage(
+            prompt_tokens=sampler.prompt_tokens,
+            completion_tokens=answer.completion_tokens if answer else 0,
+            sampled_tokens=sampler.sampled_tokens,
+        ),
+        timings=timings,
+        selection=_selection(plan.profile.settings.selection, exchange.reward is not None, outcome, outcomes),
+        rounds=round_records(decision.rounds, keep_token_ids=keep_token_ids) if decision else [],
+        training=exchange.training,
+    )
+
+
+def _selection(
+    settings: SelectionConfig, rewarded: bool, outcome: Outcome, outcomes: Outcomes | None
+) -> Selection | None:
+    if outcome == "refused_prompt":
+        return Selection("guard", refusal=1.0)
+    if outcomes is None:
+        return None
+    rule = settings.label if rewarded else "first"
+    return Selection(rule, outcomes.refusal, outcomes.fallback, outcomes.kl_bound)
 
 
 def candidate_records(
-    judged: Sequence[Judged], propensities: Sequence[float] | None, started_s: float, *, keep_token_ids: bool
+    judged: Sequence[Judged], outcomes: Outcomes | None, started_s: float, *, keep_token_ids: bool
 ) -> list[CandidateRecord]:
     """One record a candidate. started_s: the request's arrival on the event loop's clock."""
     return [
@@ -24,7 +118,7 @@ def candidate_records(
             reward=one.reward,
             reward_error=one.reward_error,
             verdict=one.verdict,
-            propensity=propensities[position] if propensities else 0.0,
+            propensity=outcomes.candidates[position] if outcomes else 0.0,
             broken=one.broken,
             finished_ms=since(started_s, one.candidate.finished_s),
             scored_ms=since(started_s, one.scored_s),
@@ -37,6 +131,13 @@ def candidate_records(
         )
         for position, one in enumerate(judged)
     ]
+
+
+def round_records(rounds: Sequence[Round], *, keep_token_ids: bool) -> list[Round]:
+    """What was sampled on the way, as it is kept."""
+    if keep_token_ids:
+        return list(rounds)
+    return [Round([msgspec.structs.replace(piece, token_ids=None) for piece in one.pieces]) for one in rounds]
 
 
 def count_interaction(metrics: Metrics, record: Interaction, policy: str) -> None:

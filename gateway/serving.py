@@ -2,32 +2,37 @@
 
 service.begin(request)      -> Exchange     control: which model, profile and bounds (400, 403 and 404 from here)
 exchange.run()              -> Answer       prompt fits? prompt safe? strategy -> second check -> the best safe ones
-exchange.live()             -> Piece ...    the same for one sample that leaves as it comes; its Answer is the last item
+exchange.live()             -> Piece ...    the same for what leaves before it is whole; its Answer is the last item
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import replace
+from random import Random, SystemRandom
+from typing import Any
 
 from gateway.access.caller import Caller
 from gateway.admission.admission import Admission, Place
+from gateway.answers import Answer, Piece, Refused
 from gateway.api.protocol import ChatRequest
 from gateway.config import Config
+from gateway.control.cards import CardStore
 from gateway.control.plan import Plan, make_plan
 from gateway.control.profiles import ModelDirectory, ProfileStore
 from gateway.control.shadow import Delivered, delivered_of
-from gateway.decoding.best_of_n import best_of_n
 from gateway.decoding.candidate import Judged
 from gateway.decoding.cascade import steps_of
 from gateway.decoding.first import first
 from gateway.decoding.judge import ScorerJudge
+from gateway.decoding.registry import strategy
+from gateway.decoding.reward_laws import RewardLaws
 from gateway.decoding.sampler import PoolSampler
 from gateway.decoding.second_check import checked_again
-from gateway.decoding.strategy import Decision, Progress, Task
+from gateway.decoding.selection.chooser import Chooser
+from gateway.decoding.strategy import Decision, Progress, Strategy, Task
 from gateway.decoding.validity import requirements_of
 from gateway.errors import (
     ApiError,
@@ -39,12 +44,14 @@ from gateway.errors import (
 )
 from gateway.guard.guard import Guard
 from gateway.guard.live import LiveGuard
-from gateway.guard.verdict import Rules
-from gateway.log.records import Interaction, Message, Outcome, Timings, Usage, Verdict
+from gateway.guard.verdict import Rules, nearness
+from gateway.ids import tagged
+from gateway.log.records import Message, Outcome, Timings, Verdict
 from gateway.log.writer import RecordLog
-from gateway.recording import candidate_records, count_interaction, milliseconds, since
+from gateway.recording import count_interaction, interaction_of, milliseconds, since
 from gateway.scoring import Conversation, ScorerHandle
 from gateway.signing import Signer
+from gateway.tasks import end
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.waiting import WaitClock
 from gateway.workers.pool import WorkerPool
@@ -52,53 +59,8 @@ from gateway.workers.stream import Part
 
 logger = logging.getLogger(__name__)
 
-Refused = Literal["prompt", "candidates"]
-
 # How long the second check may read on after the deadline: the best so far must pass it too.
 _SECOND_CHECK_GRACE_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a streamed answer that may leave now. delta: OpenAI's, without role and nulls. tokens: how many."""
-
-    choice: int
-    delta: dict[str, Any]
-    logprobs: dict[str, Any] | None
-    token_ids: list[int] | None
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a client gets: `delivered` candidates, best first, or a refusal where `refused` says what was unsafe.
-
-    noted: categories in which the prompt was flagged and let through all the same.
-    completion_tokens: of what was delivered. begun: a live stream, some of which had left before it was refused.
-    usage_details: OpenAI's two details objects, where the worker counted for what was delivered alone.
-    extras: what a worker says of the request as a whole: system_fingerprint, prompt_token_ids, ...
-    """
-
-    id: str
-    created: int
-    plan: Plan
-    judged: tuple[Judged, ...]
-    delivered: tuple[Judged, ...]
-    refused: Refused | None
-    begun: bool
-    degraded: str | None
-    prompt_tokens: int
-    completion_tokens: int
-    sampled_tokens: int
-    usage_details: dict[str, Any]
-    extras: dict[str, Any]
-    reward_model: str | None
-    safety_model: str | None
-    second_check: str | None
-    noted: tuple[str, ...]
-    unjudged_passes: bool
-    overhead_ms: float
-    feedback_token: str
 
 
 class ChatService:
@@ -112,6 +74,7 @@ class ChatService:
         scorers: Mapping[str, ScorerHandle],
         profiles: ProfileStore,
         models: ModelDirectory,
+        cards: CardStore,
         log: RecordLog,
         signer: Signer,
         metrics: Metrics,
@@ -124,18 +87,29 @@ class ChatService:
         self.scorers = scorers
         self.profiles = profiles
         self.models = models
+        self.cards = cards
         self.log = log
         self.signer = signer
         self.metrics = metrics
         self.shadow = shadow
         self.now = now
+        self.laws = RewardLaws()
         self._policy_versions = {name: policy.version for name, policy in config.policies.items()}
 
     def begin(self, request: ChatRequest, completion_id: str, caller: Caller) -> "Exchange":
-        """Raises ModelNotFound, Forbidden or BadRequest; nothing was spent or logged then."""
+        """Raises ModelNotFound, Forbidden or BadRequest; nothing was spent or logged then.
+
+        The exchange's id is `answer_id`'s.
+        """
         timeout_s = self.config.gateway.request_timeout_s
         plan = make_plan(request, caller, self.models, self.profiles, self._policy_versions, timeout_s)
-        return Exchange(self, request, plan, completion_id, caller.tenant)
+        identifier = self.answer_id(completion_id, request.model, caller.tenant, store=request.store)
+        return Exchange(self, request, plan, identifier, caller.tenant)
+
+    def answer_id(self, identifier: str, model: str, tenant: str, *, store: bool) -> str:
+        """An id as an answer of such a request has it: it tells every gateway whether anything is kept of it."""
+        unstored = self.log.privacy.policies.of(model, tenant).unstored(identifier, asked=store)
+        return tagged(identifier, self.signer.tag(tenant, stored=unstored is None))
 
 
 class Exchange:
@@ -151,15 +125,18 @@ class Exchange:
         self.created = service.now()
         self.progress = Progress()
         self.user = service.signer.hash_user(request.user)
+        policy = service.log.privacy.policies.of(plan.model, tenant)
+        self.training = policy.training
+        self.unstored = policy.unstored(completion_id, asked=request.store)
         self._started = time.perf_counter()
-        self._loop_started = asyncio.get_running_loop().time()
-        self._deadline = self._loop_started + plan.budget_s
+        self.loop_started = asyncio.get_running_loop().time()
+        self._deadline = self.loop_started + plan.budget_s
         self._waiting = WaitClock()
-        self._prompt_verdict: Verdict | None = None
+        self.prompt_verdict: Verdict | None = None
         self._guard_s = 0.0
         self._second_check_s = 0.0
         self._queue_s = 0.0
-        self._n = plan.n
+        self.n = self.wanted = plan.n
         self._degraded: str | None = None
         self._ended = False
         settings = plan.profile.settings
@@ -178,7 +155,7 @@ class Exchange:
         elif settings.second_check:
             self.second_check = self._guard_of((settings.second_check,))
         body = {**plan.sampling, "cache_salt": service.signer.cache_salt(tenant)}
-        self._sampler = PoolSampler(
+        self.sampler = PoolSampler(
             service.pools[plan.policy],
             body,
             plan.seed,
@@ -198,12 +175,12 @@ class Exchange:
     @property
     def extras(self) -> dict[str, Any]:
         """What the worker has said of the request so far: prompt_token_ids, system_fingerprint, ..."""
-        return self._sampler.extras
+        return self.sampler.extras
 
     @property
     def prompt_tokens(self) -> int:
         """Of the prompt; 0 until the worker has said it."""
-        return self._sampler.prompt_tokens
+        return self.sampler.prompt_tokens
 
     @property
     def reward_model(self) -> str | None:
@@ -223,7 +200,11 @@ class Exchange:
             if refusal := await self._admit():
                 return refusal
             with await self._granted() as place:
-                decision = await best_of_n(self._task(place), self._sampler, self._judge(place), self.progress)
+                decision = await self._strategy.run(self._task(place), self.sampler, self._judge(place), self.progress)
+                passes = self.plan.profile.settings.unreadable == "pass"
+                if not all(decision.judged[position].safe(passes) for position in decision.order):
+                    # Those of others are not ours to trust with this.
+                    raise RuntimeError(f"strategy {self.plan.strategy} would deliver what the guard keeps back")
                 decision = await self._checked_again(decision)
             return self._decided(decision, place)
 
@@ -234,13 +215,40 @@ class Exchange:
                 yield refusal
                 return
             with await self._granted() as place:
-                parts = first(self._task(place), self._sampler, self._judge(place), self._live_guard(), self.progress)
+                parts = self._first(place) if self.plan.live == "first" else self._blocks(place)
                 async with aclosing(parts) as items:
                     async for item in items:
                         if isinstance(item, Part):
                             yield Piece(0, item.delta, item.logprobs, item.token_ids, item.tokens)
                         else:
                             yield self._decided(item, place)
+
+    def _first(self, place: Place) -> AsyncGenerator[Part | Decision, None]:
+        return first(self._task(place), self.sampler, self._judge(place), self._live_guard(), self.progress)
+
+    async def _blocks(self, place: Place) -> AsyncGenerator[Part | Decision, None]:
+        """What the strategy gives away as it chooses, then its decision."""
+        # It goes on choosing while a part is being written, and no further ahead.
+        parts: asyncio.Queue[Part | None] = asyncio.Queue(1)
+
+        async def decide() -> Decision:
+            try:
+                task = replace(self._task(place), release=parts.put)
+                return await self._strategy.run(task, self.sampler, self._judge(place), self.progress)
+            finally:
+                with suppress(asyncio.QueueFull):
+                    parts.put_nowait(None)
+
+        deciding = asyncio.create_task(decide())
+        try:
+            while not deciding.done() or not parts.empty():
+                taken = await parts.get()
+                if taken is not None:
+                    self.progress.first_candidate.set()
+                    yield taken
+            yield await deciding
+        finally:
+            await end(deciding)
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
@@ -271,10 +279,18 @@ class Exchange:
         except TimeoutError:
             raise _prompt_late() from None
         self._degraded = await self._check_prompt()
-        if self._prompt_verdict and self._prompt_verdict.blocked:
+        if self.prompt_verdict and self.prompt_verdict.blocked:
             raise ContentBlocked("the prompt was blocked by the content policy of this model", param=self._prompt_field)
-        if self._prompt_verdict and self._prompt_verdict.flagged:
+        if self.prompt_verdict and self.prompt_verdict.flagged:
             return self._finish((), (), "prompt", None, None)
+        near = self.plan.profile.settings.near_guard
+        if (
+            near
+            and self.prompt_verdict
+            and self._input_guard
+            and nearness(self.prompt_verdict, self._input_guard.rules, self._input_guard.scorers[0].name) >= near.at
+        ):
+            self.wanted = max(self.plan.deliver, min(self.wanted, near.n))
         return None
 
     async def _granted(self) -> Place:
@@ -284,14 +300,16 @@ class Exchange:
         try:
             with self._waiting:
                 place = await self.service.admissions[plan.policy].admit(
-                    plan.tier, self.tenant, plan.n, plan.least, self._deadline
+                    plan.tier, self.tenant, self.wanted, min(plan.least, self.wanted), self._deadline
                 )
         finally:
             self._queue_s = time.perf_counter() - begun
-        self._n, self._sampler.place = place.n, place
+        self.n, self.sampler.place = place.n, place
         return place
 
     def _decided(self, decision: Decision, place: Place) -> Answer:
+        if decision.because:
+            self.service.metrics.strategy_replaced.labels(self.plan.model, self.plan.strategy, decision.because).inc()
         delivered = tuple(decision.judged[position] for position in decision.order[: self.plan.deliver])
         refused: Refused | None = None if delivered else "candidates"
         if refused and any(one.blocked for one in decision.judged):
@@ -309,18 +327,18 @@ class Exchange:
 
         A token is at least a byte of the body, so most requests need no count. Others cost one call to /tokenize.
         """
-        limit = self._sampler.pool.max_model_len
+        limit = self.sampler.pool.max_model_len
         max_tokens = self.plan.max_tokens
         truncated = self.request.passed_on.get("truncate_prompt_tokens") is not None
         if limit is None or truncated or self.request.body_bytes + max_tokens <= limit:
-            self._sampler.body["max_tokens"] = max_tokens
+            self.sampler.body["max_tokens"] = max_tokens
             return
         try:
             with self._waiting:
-                count = await self._sampler.pool.count_tokens(self.plan.sampling, self.plan.adapter)
+                count = await self.sampler.pool.count_tokens(self.plan.sampling, self.plan.adapter)
         except WorkerError:
             # A server without /tokenize: it will say by itself what does not fit.
-            self._sampler.body["max_tokens"] = max_tokens
+            self.sampler.body["max_tokens"] = max_tokens
             return
         wanted = max_tokens if self.plan.max_tokens_given else 1
         if count + wanted > limit:
@@ -330,7 +348,7 @@ class Exchange:
                 f"{wanted} for the answer. Shorten the {prompt} or lower max_tokens.",
                 param=prompt,
             )
-        self._sampler.body["max_tokens"] = min(max_tokens, limit - count)
+        self.sampler.body["max_tokens"] = min(max_tokens, limit - count)
 
     async def _check_prompt(self) -> str | None:
         """Ask the guard about the prompt. Returns a reason for `degraded`. Raises GuardUnavailable."""
@@ -339,7 +357,7 @@ class Exchange:
         begun = time.perf_counter()
         with self._waiting:
             verdict = await self._input_guard.check_prompt(self.conversation, self._deadline)
-        self._prompt_verdict = verdict
+        self.prompt_verdict = verdict
         if verdict is None:
             return None
         self._guard_s = time.perf_counter() - begun
@@ -377,12 +395,42 @@ class Exchange:
             self.service.metrics.second_check_seconds.observe(self._second_check_s)
 
     def _task(self, place: Place) -> Task:
+        settings = self.plan.profile.settings
+        card = self.service.cards.get(self.plan.model, self.plan.policy_version, self.reward_model)
+        rng = SystemRandom() if self.plan.seed is None else Random(self.plan.seed)
+        kind = self._kind()
+        # What a law of rewards holds for; a new card begins a new one.
+        same = (self.plan.model, self.plan.profile.name, self.plan.policy_version, self.reward_model, kind)
+        law = self.service.laws.of((*same, card.created if card else None), card)
         return Task(
             n=place.n,
             resample=self._rounds() if place.resample else 0,
             deadline=self._deadline,
-            unjudged_passes=self.plan.profile.settings.unreadable == "pass",
+            unjudged_passes=settings.unreadable == "pass",
+            options=settings.strategy_options,
+            chooser=Chooser(settings.selection, self.reward is not None, card, rng),
+            max_tokens=self.sampler.body["max_tokens"],
+            token_limit=self.plan.token_limit,
+            card=card,
+            model=self.plan.model,
+            kind=kind,
+            deliver=self.plan.deliver,
+            law=law,
         )
+
+    def _kind(self) -> str:
+        """The class of prompts that this one belongs to: endpoint, form, and length by powers of four."""
+        form = "tools" if self.request.tools else "form" if self.conversation.response_format else "text"
+        return f"{self.request.endpoint}/{form}/{max(0, self.request.body_bytes.bit_length() // 2 * 2)}"
+
+    def followed(self, decision: Decision | None) -> str:
+        """The profile's strategy, or what was done instead."""
+        return (decision.instead if decision else None) or self.plan.strategy
+
+    @property
+    def _strategy(self) -> Strategy:
+        """The profile's; at temperature 0 there is one candidate, and best-of-n of it."""
+        return strategy("best_of_n" if self.plan.strategy == "greedy" else self.plan.strategy)
 
     def _rounds(self) -> int:
         """Further waves when none was safe; the same again at temperature 0 would be the same text."""
@@ -420,36 +468,46 @@ class Exchange:
             id=self.id,
             created=int(self.created),
             plan=self.plan,
+            strategy=self.followed(decision),
             judged=judged,
             delivered=delivered,
             refused=refused,
             begun=bool(refused and released),
             degraded=degraded,
-            prompt_tokens=self._sampler.prompt_tokens,
+            prompt_tokens=self.sampler.prompt_tokens,
             completion_tokens=completion_tokens or released or 0,
-            sampled_tokens=self._sampler.sampled_tokens,
+            sampled_tokens=self.sampler.sampled_tokens,
             usage_details=self._usage_details(len(delivered)),
-            extras=self._sampler.extras,
+            extras=self.sampler.extras,
             reward_model=self.reward_model,
             safety_model=self.guard.version if self.guard else None,
             second_check=self.second_check.version if self.second_check else None,
-            noted=tuple(self._prompt_verdict.noted) if self._prompt_verdict else (),
+            noted=tuple(self.prompt_verdict.noted) if self.prompt_verdict else (),
             unjudged_passes=self.plan.profile.settings.unreadable == "pass",
             overhead_ms=milliseconds(time.perf_counter() - self._started - self._waiting.seconds),
-            feedback_token=self.service.signer.feedback_token(self.id, self.user, self.created, tenant=self.tenant),
+            feedback_token=self._feedback_token(),
+            propensity=_propensity(decision) if delivered else None,
+            kl_bound=decision.outcomes.kl_bound if decision and delivered else None,
         )
         outcome: Outcome = "delivered"
         if refused:
             outcome = "refused_prompt" if refused == "prompt" else "refused_candidates"
         self._record(outcome, answer=answer, decision=decision)
         profile, deciding = self.plan.profile, self.reward_model
-        self.service.shadow(delivered_of(self.id, self.tenant, profile, deciding, self.conversation, decision))
+        if self.unstored is None:
+            self.service.shadow(delivered_of(self.id, self.tenant, profile, deciding, self.conversation, decision))
         return answer
+
+    def _feedback_token(self) -> str | None:
+        """None where there would be nothing to join the feedback to."""
+        if self.unstored is not None:
+            return None
+        return self.service.signer.feedback_token(self.id, self.user, self.created, tenant=self.tenant)
 
     def _usage_details(self, delivered: int) -> dict[str, Any]:
         """The worker counts the completions of all its choices together: that is of use where there was one."""
-        details = self._sampler.usage_details
-        if self._n == delivered == 1:
+        details = self.sampler.usage_details
+        if self.n == delivered == 1:
             return details
         return {key: value for key, value in details.items() if key != "completion_tokens_details"}
 
@@ -464,55 +522,12 @@ class Exchange:
     ) -> None:
         """Count the end of this request and hand its record to the log."""
         self._ended = True
-        judged = decision.judged if decision else tuple(self.progress.judged)
-        delivered = [judged.index(one) for one in answer.delivered] if answer else []
-        candidates = candidate_records(
-            judged,
-            decision.propensities if decision else None,
-            self._loop_started,
-            keep_token_ids=self.service.config.log.token_ids,
-        )
-        unlogged = ("messages", "prompt", "cache_salt")
-        parameters = {key: value for key, value in self._sampler.body.items() if key not in unlogged}
-        interaction = Interaction(
-            id=self.id,
-            created=self.created,
-            model=self.plan.model,
-            profile=self.plan.profile.version,
-            policy=self.plan.policy_version,
-            strategy=self.plan.strategy,
-            outcome=outcome,
-            messages=self.request.messages,
-            parameters=parameters,
-            candidates=candidates,
-            reward_model=self.reward_model,
-            safety_model=self.guard.version if self.guard else None,
-            second_check=self.second_check.version if self.second_check else None,
-            reference=self.conversation.reference,
-            prompt_verdict=self._prompt_verdict,
-            chosen=delivered[0] if delivered else None,
-            delivered=delivered,
-            n=self._n,
-            asked=self.plan.n if self._n != self.plan.n else None,
-            seed=self.plan.seed,
-            stream=self.request.stream,
-            stream_mode=("first" if self.plan.live else "hold") if self.request.stream else None,
-            endpoint=self.request.endpoint,
-            degraded=answer.degraded if answer else None,
-            error=error,
-            status=status,
-            user=self.user,
-            tenant=self.tenant,
-            tier=self.plan.tier,
-            usage=Usage(
-                prompt_tokens=self._sampler.prompt_tokens,
-                completion_tokens=answer.completion_tokens if answer else 0,
-                sampled_tokens=self._sampler.sampled_tokens,
-            ),
-            timings=self._timings(decision),
-        )
+        interaction = interaction_of(self, outcome, self._timings(decision), status, error, answer, decision)
         count_interaction(self.service.metrics, interaction, self.plan.policy)
-        self.service.log.accept(interaction)
+        if self.unstored is None:
+            self.service.log.accept(interaction)
+        else:
+            self.service.log.privacy.count_unstored(self.unstored)
 
     def _timings(self, decision: Decision | None) -> Timings:
         total_s = time.perf_counter() - self._started
@@ -520,12 +535,18 @@ class Exchange:
             total_ms=milliseconds(total_s),
             guard_ms=milliseconds(self._guard_s),
             queue_ms=milliseconds(self._queue_s),
-            first_candidate_ms=since(self._loop_started, self.progress.first_candidate_s),
-            sampling_ms=since(self._loop_started, self.progress.last_candidate_s) or 0.0,
+            first_candidate_ms=since(self.loop_started, self.progress.first_candidate_s),
+            sampling_ms=since(self.loop_started, self.progress.last_candidate_s) or 0.0,
             scoring_tail_ms=milliseconds(decision.scoring_tail_s) if decision else 0.0,
             overhead_ms=milliseconds(total_s - self._waiting.seconds),
             second_check_ms=milliseconds(self._second_check_s),
         )
+
+
+def _propensity(decision: Decision | None) -> float | None:
+    if decision is None or decision.outcomes.fallback:
+        return None
+    return decision.outcomes.candidates[decision.order[0]]
 
 
 def _prompt_late() -> DeadlineExceeded:

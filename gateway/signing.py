@@ -58,18 +58,23 @@ class Signer:
             return None
         return hmac.new(self._user_key, user.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:32]
 
-    def tag(self, tenant: str) -> Tag:
-        """What makes this tenant's ids: the last 4 bytes of an id from its first 12 (`ids.new_completion_id`)."""
-        # The 12 bytes have one length, so nobody's tenant name can shift into them.
-        return lambda head: hmac.digest(self._id_key, head + tenant.encode(), "sha256")[:_TAG_BYTES]
+    def tag(self, tenant: str, *, stored: bool = True) -> Tag:
+        """What makes this tenant's ids: the last 4 bytes of an id from its first 12 (`ids.new_completion_id`).
 
-    def issued(self, identifier: str, tenant: str) -> bool:
-        """Whether this installation gave the id to this tenant. A guess is right once in 2**32."""
+        stored: False for an answer of which nothing is kept: its id says so, to any gateway.
+        """
+        # The 12 bytes have one length, so nobody's tenant name can shift into them; and none has a zero byte.
+        named = tenant.encode() if stored else tenant.encode() + b"\0unstored"
+        return lambda head: hmac.digest(self._id_key, head + named, "sha256")[:_TAG_BYTES]
+
+    def issued(self, identifier: str, tenant: str, *, stored: bool = True) -> bool:
+        """Whether this installation gave the id to this tenant, for such an answer. A guess is right once in 2**32."""
         try:
             given = id_bytes(identifier)
         except ValueError:
             return False
-        return hmac.compare_digest(self.tag(tenant)(given[:TAGGED_BYTES]), given[TAGGED_BYTES:])
+        tag = self.tag(tenant, stored=stored)
+        return hmac.compare_digest(tag(given[:TAGGED_BYTES]), given[TAGGED_BYTES:])
 
     def cache_salt(self, tenant: str) -> str:
         """vLLM's `cache_salt` of a tenant, 32 hexadecimal digits: no tenant learns of another's prompts by timing."""

@@ -222,7 +222,7 @@ def lock() -> None:
     """Resolve the locked files again. Only metadata is loaded."""
     make_environment()
     settings = uv_settings()
-    extras = [part for extra in ("scorers", "train", "redis", "dev") for part in ("--extra", extra)]
+    extras = [part for extra in ("scorers", "train", "archive", "redis", "dev") for part in ("--extra", extra)]
     resolve = [str(UV), "pip", "compile", "--python-version", "3.11", "--quiet", "--no-header", "--upgrade"]
     # The CPU build's metadata names no CUDA packages. It comes from a mirror where there is one, else from PyTorch's.
     backend = [] if settings.get("UV_FIND_LINKS") else ["--torch-backend", "cpu"]

@@ -6,6 +6,7 @@ Everything the product promises is also tested on real vLLM and real models; the
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, MutableSet, Sequence
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ KNOWN_SAMPLING = frozenset(
     {
         "model", "messages", "n", "seed", "max_tokens", "temperature", "stream", "stream_interval", "stream_options",
         "return_token_ids", "tools", "tool_choice", "top_p", "stop", "logprobs", "top_logprobs", "metadata",
-        "cache_salt", "response_format", "prompt", "echo",
+        "cache_salt", "response_format", "prompt", "echo", "include_stop_str_in_output",
     }
 )  # fmt: skip
 
@@ -29,6 +30,7 @@ EMBEDDING = "[0.50,-1e-3]"
 EMBEDDING_BASE64 = '"AAAAP2oDgbo="'
 
 _POLL_S = 0.005
+_END_ID, _FIRST_WORD = 999, 1000
 _FAILURE = (500, {"message": "Internal server error", "type": "InternalServerError", "param": None, "code": 500})
 
 
@@ -40,6 +42,12 @@ class FakeWorker:
     texts: what candidate i says (cycled); "<prompt>" in one is the text completion's prompt.
     delays_s: when it finishes (cycled). A text of None breaks the connection.
     Live (no stream_interval), it sends a word at a time, `word_s` apart; "<break>" as a word breaks the connection.
+    n = 1 with a stream_interval: the same in parts, the first of one word, the others of so many, as vLLM does; what it
+    says is then texts[seed], cycled.
+    pieces: a text completion from ids goes on with the texts that begin as its ids say, cycled, a word a token; its
+    prompt may be several. Of a prompt's ids none is 1000 or more, of an answer's all are. lose_once: words of pieces
+    after which the connection breaks, once. derenders: whether it reads ids for who asks, a "<think>...</think>" at the
+    beginning as reasoning.
     Token id 7 reads "t7"; a worker that embeds makes the same vector of everything. stalls: it never answers that.
     lenient: it takes fields that it does not know, as vLLM does. event: it begins to answer and sends but this.
 
@@ -64,6 +72,10 @@ class FakeWorker:
     embeds: bool = False
     stalls: bool = False
     lenient: bool = False
+    pieces: bool = False
+    lose_once: int | None = None
+    derenders: bool = True
+    vocabulary: list[str] = field(default_factory=list)
     event: dict[str, Any] | None = None
     error: tuple[int, dict[str, Any]] | None = None
     fail_next: int = 0
@@ -101,6 +113,8 @@ class FakeWorker:
             web.post("/detokenize", self._detokenize),
             web.post("/v1/chat/completions", self._chat),
             web.post("/v1/completions", self._chat),
+            web.post("/v1/chat/completions/derender", self._derender),
+            web.post("/v1/completions/derender", self._derender),
             *(adapters if self.lora else []),
             *embeddings,
         ]
@@ -185,12 +199,14 @@ class FakeWorker:
         body = await request.json(loads=_strict)
         messages = body.get("messages") or [{"content": body["prompt"]}]
         count = sum(len(str(message.get("content") or "").split()) for message in messages)
-        said = {"count": count, "max_model_len": self.max_model_len, "tokens": [], "token_strs": None}
-        return self._known(body, {"model", "messages", "prompt", "return_token_strs"}, said)
+        tokens = list(range(count)) if self.pieces else []
+        said = {"count": count, "max_model_len": self.max_model_len, "tokens": tokens, "token_strs": None}
+        return self._known(body, {"model", "messages", "prompt", "tools", "return_token_strs"}, said)
 
     async def _detokenize(self, request: web.Request) -> web.Response:
         body = await request.json(loads=_strict)
-        said = {"prompt": " ".join(f"t{token}" for token in body["tokens"])}
+        prompt = " ".join(f"t{token}" for token in body["tokens"] if token < _FIRST_WORD)
+        said = {"prompt": prompt + self._words(body["tokens"])}
         return self._known(body, {"model", "tokens"}, said)
 
     async def _embeddings(self, request: web.Request) -> web.Response:
@@ -238,7 +254,11 @@ class FakeWorker:
             return response
         self.running += body["n"]
         try:
-            await (self._stream(response, body) if "stream_interval" in body else self._live(response, body))
+            if self.pieces and isinstance(body.get("prompt"), list):
+                await self._pieces(response, body)
+                return response
+            whole = "stream_interval" in body and body["n"] != 1
+            await (self._stream(response, body) if whole else self._live(response, body))
         finally:
             self.running -= body["n"]
         return response
@@ -275,10 +295,94 @@ class FakeWorker:
         if await self._goes_on(response, tokens):
             await _end(response, tokens)
 
+    async def _pieces(self, response: web.StreamResponse, body: dict[str, Any]) -> None:
+        prompts = body["prompt"] if isinstance(body["prompt"][0], list) else [body["prompt"]]
+        tokens = 0
+        for number, prompt in enumerate(prompts):
+            so_far = self._words(prompt)
+            texts = [text for text in self.texts if text is not None and text.startswith(so_far)]
+            for i in range(body["n"]):
+                if not await self._goes_on(response, tokens):
+                    return
+                if self.lose_once is not None and tokens >= self.lose_once:
+                    self.lose_once = None
+                    _break(response)
+                    return
+                ids, finish, stop = self._piece(texts[i % len(texts)].removeprefix(so_far), body)
+                tokens += len(ids)
+                choice = {
+                    "index": number * body["n"] + i, "text": "what no token says", "logprobs": None, "token_ids": ids,
+                    "finish_reason": finish, "stop_reason": stop,
+                }  # fmt: skip
+                await asyncio.sleep(self.word_s * len(ids))
+                await response.write(_event({"choices": [choice]}))
+        await _end(response, tokens)
+
+    def _piece(self, text: str, body: dict[str, Any]) -> tuple[list[int], str, str | None]:
+        """Ids, finish_reason and stop_reason."""
+        ids: list[int] = []
+        for word in re.findall(r"\S+\s*|\s+", text):
+            if len(ids) == body["max_tokens"]:
+                return ids, "length", None
+            ids.append(self._id(word))
+            for stop in body.get("stop", ()):
+                if stop in self._words(ids):
+                    return ids, "stop", stop
+        return (ids, "length", None) if len(ids) == body["max_tokens"] else ([*ids, _END_ID], "stop", None)
+
+    def _id(self, word: str) -> int:
+        if word not in self.vocabulary:
+            self.vocabulary.append(word)
+        return _FIRST_WORD + self.vocabulary.index(word)
+
+    def _words(self, ids: Sequence[int]) -> str:
+        return "".join(self.vocabulary[token - _FIRST_WORD] for token in ids if token >= _FIRST_WORD)
+
+    async def _derender(self, request: web.Request) -> web.Response:
+        body = await request.json(loads=_strict)
+        if not self.derenders:
+            return _refusal(403, "PermissionDeniedError", "Scale-out endpoints are disabled.")
+        chat = "chat" in request.path
+        asked = "chat_request" if chat else "completion_request"
+        known = {"model", asked, "prompt_token_ids"}
+        if body.get("stream"):
+            known |= {"stream", "generate_chunk", "stream_state"}
+            [choice] = body["generate_chunk"]["choices"]
+            before = self._read(body["stream_state"] or [], chat)
+            now = self._read([*(body["stream_state"] or []), *choice["token_ids"]], chat)
+            delta = {key: text.removeprefix(before.get(key, "")) for key, text in now.items()}
+            form: dict[str, Any] = (
+                {"delta": {"role": None, "tool_calls": [], **delta}} if chat else {"text": delta["content"]}
+            )
+            state = [*(body["stream_state"] or []), *choice["token_ids"]]
+            return self._known(body, known, {"chunk": {"choices": [{"index": 0, **form}]}, "stream_state": state})
+        known |= {"generate_response"} if chat else {"generate_responses"}
+        asked_of = [body["generate_response"]] if chat else body["generate_responses"]
+        choices = [choice for one in asked_of for choice in one["choices"]]
+        if not all(choice["token_ids"] for choice in choices):
+            return _refusal(400, "BadRequestError", "choice 0 has empty or null token_ids")
+        read = [self._read(choice["token_ids"], chat) for choice in choices]
+        forms = [
+            {"message": {"role": "assistant", "refusal": None, **one}} if chat else {"text": one["content"]}
+            for one in read
+        ]
+        said = {"choices": [{"index": index, **form} for index, form in enumerate(forms)]}
+        return self._known(body, known, said)
+
+    def _read(self, ids: Sequence[int], chat: bool) -> dict[str, str]:
+        text = self._words(ids)
+        if not chat or not text.startswith("<think>"):
+            return {"content": text}
+        reasoning, _, content = text.removeprefix("<think>").partition("</think>")
+        return {"reasoning": reasoning, "content": content}
+
     async def _live(self, response: web.StreamResponse, body: dict[str, Any]) -> None:
         if body["n"] != 1:
             self.surprises.append(f"live with n={body['n']}")
-        words = str(self.texts[0]).replace("<prompt>", str(body.get("prompt"))).split(" ")
+        interval = body.get("stream_interval", 1)
+        text = self.texts[body.get("seed", 0) % len(self.texts)] if "stream_interval" in body else self.texts[0]
+        words = str(text).replace("<prompt>", str(body.get("prompt"))).split(" ")
+        waiting: list[str] = []
         opening = _choice(0, {"role": "assistant", "content": ""})
         if not await self._goes_on(response, 0):
             return
@@ -292,7 +396,12 @@ class FakeWorker:
             if not await self._goes_on(response, number):
                 return
             last = number == len(words) - 1
-            choice = _choice(0, {"content": word if last else word + " "}, [number], "stop" if last else None)
+            waiting.append(word if last else word + " ")
+            if not (last or number == 0 or number % interval == 0):
+                continue
+            ids = list(range(number + 1 - len(waiting), number + 1))
+            choice = _choice(0, {"content": "".join(waiting)}, ids, "stop" if last else None)
+            waiting.clear()
             if "prompt" in body and number == 0:
                 choice["prompt_token_ids"] = list(range(7))
             await response.write(_event({"choices": [_either_form(choice, body)]}))

@@ -17,7 +17,7 @@ from gateway.access import cache, store
 from gateway.access.caller import Caller
 from gateway.access.changes import Decide
 from gateway.access.door import Rules, identify
-from gateway.access.snapshot import Snapshot, succeed
+from gateway.access.snapshot import Snapshot, Tenant, succeed
 from gateway.errors import Unauthorized, Unavailable
 from gateway.shared.replica import POLL_S, Replica, Shared
 
@@ -75,6 +75,10 @@ class Access:
                 retry_after=2.0,
             )
         return self._known
+
+    def tenant(self, name: str) -> Tenant | None:
+        """None for one that is not known, and while none are."""
+        return self._known.tenant(name) if self._known else None
 
     @property
     def open_to_all(self) -> bool:

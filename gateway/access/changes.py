@@ -4,9 +4,9 @@ The command line and the admin API both come here, and `store.change` makes the 
 """
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 import msgspec
 
@@ -16,6 +16,9 @@ from gateway.access.keys import ApiKey, make_key
 from gateway.access.snapshot import Snapshot, Tenant
 from gateway.admission.tiers import TIERS, Tier
 from gateway.errors import BadRequest, NotFound
+from gateway.log.privacy.plugins import check
+from gateway.log.privacy.policy import TenantLog
+from gateway.log.records import Training
 
 T = TypeVar("T")
 
@@ -104,12 +107,14 @@ def set_tenant(
     profiles: Sequence[str] | None,
     *,
     tier: str = "default",
+    log: Mapping[str, Any] | None = None,
     known_models: Collection[str] | None = None,
     known_profiles: Collection[str] | None = None,
 ) -> Decide[Tenant]:
     """Make a tenant, or give it other limits. None: all. known_*: the names that exist, where that is known.
 
-    tier: the highest class of its requests.
+    tier: the highest class of its requests. log: fields of its `TenantLog` that
+    become others; who sets a tenant's tier does not mean to keep again what it does not want kept.
     """
     if _TENANT_NAME.fullmatch(name) is None:
         raise BadRequest(
@@ -122,7 +127,13 @@ def set_tenant(
         _limits(profiles, known_profiles, "profiles", "profile"),
         _tier(tier),
     )
-    return lambda _: Change(tenant, tenants=(tenant,))
+
+    def decide(found: Snapshot) -> Change[Tenant]:
+        before = found.tenant(name)
+        made = msgspec.structs.replace(tenant, log=_log(before.log if before else TenantLog(), log or {}))
+        return Change(made, tenants=(made,))
+
+    return decide
 
 
 def delete_tenant(name: str, *, now: float) -> Decide[Tenant]:
@@ -180,6 +191,20 @@ def _tier(name: str) -> Tier:
         if tier == name:
             return tier
     raise BadRequest(f"tier: there is no class {name!r} (there is {', '.join(TIERS)})", param="tier")
+
+
+def _log(before: TenantLog, changes: Mapping[str, Any]) -> TenantLog:
+    """changes: of the right types, but for the values of strings. Raises BadRequest."""
+    found = msgspec.structs.replace(before, **changes)
+    if found.share is not None and not 0 <= found.share <= 1:
+        raise BadRequest("log.share: a share is from 0 to 1", param="log.share")
+    if found.training not in get_args(Training):
+        raise BadRequest(f"log.training: it is one of {', '.join(get_args(Training))}", param="log.training")
+    try:
+        check(found.redact or ())
+    except ValueError as error:
+        raise BadRequest(f"log.redact: {error}", param="log.redact") from None
+    return found
 
 
 def _key(found: Snapshot, identifier: str) -> ApiKey:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 from redis.asyncio import Redis
@@ -33,8 +33,10 @@ from gateway.access.snapshot import Tenant, described_tenant
 from gateway.admission.tiers import TIERS
 from gateway.config import Config, load
 from gateway.errors import BadRequest, ConfigError, StartError
-from gateway.log.commands import DEFAULT_CONFIGS
 from gateway.log.connection import RedisAddress, connect, redis_address
+from gateway.log.privacy.policy import TenantLog
+from gateway.log.records import Training
+from gateway.log.source import DEFAULT_CONFIGS
 
 T = TypeVar("T")
 
@@ -214,22 +216,37 @@ def set_limits(
     tier: Annotated[
         str, typer.Option(help=f"The highest service tier of its requests: {', '.join(TIERS)}.")
     ] = "default",
+    store: Annotated[bool | None, typer.Option("--store/--no-store", help="Keep anything of its requests.")] = None,
+    share: Annotated[float | None, typer.Option(min=0, max=1, help="Share of its interactions that is kept.")] = None,
+    prompts: Annotated[bool | None, typer.Option("--prompts/--no-prompts", help="Keep what it asks.")] = None,
+    media: Annotated[bool | None, typer.Option("--media/--no-media", help="Keep its images, audio and files.")] = None,
+    redact: Annotated[
+        list[str] | None,
+        typer.Option(help="What is taken out of its texts; may be repeated; `nothing`, or `default`: as configured."),
+    ] = None,
+    training: Annotated[
+        str | None, typer.Option(help=f"Whose models its records may train: {', '.join(get_args(Training))}.")
+    ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     redis: RedisOption = None,
 ) -> None:
-    """Make a tenant, or replace what it may use.
+    """Make a tenant, or replace what it may use. What is kept of it stays as it was, but for what is said here.
 
     \b
       bestow tenants set shop --model bestow-demo
       bestow tenants set shop --tier priority          all models and profiles; first where the workers are full
+      bestow tenants set shop --no-store               nothing of it is stored: its requests are only counted
+      bestow tenants set shop --training tenant        its records may train models of its own
     """
     source = find_source(config, redis)
+    kept = {"store": store, "share": share, "prompts": prompts, "media": media, "training": training}
     decide = set_tenant(
         name,
         model or None,
         profile or None,
         tier=tier,
+        log={name: value for name, value in kept.items() if value is not None} | _redact(redact),
         known_models=source.config.models if source.config else None,
         known_profiles=source.config.profiles if source.config else None,
     )
@@ -334,10 +351,28 @@ def _names(names: Sequence[str] | None) -> str:
     return "all" if names is None else ", ".join(names)
 
 
+def _redact(names: list[str] | None) -> dict[str, tuple[str, ...] | None]:
+    """What `--redact` changes."""
+    if not names:
+        return {}
+    if "default" in names:
+        return {"redact": None}
+    return {"redact": tuple(name for name in dict.fromkeys(names) if name != "nothing")}
+
+
+def _kept(log: TenantLog) -> str:
+    if not log.store:
+        return "Nothing of it is stored."
+    less = [f"no {name}" for name, kept in (("prompts", log.prompts), ("media", log.media)) if kept is False]
+    less += [] if log.share is None else [f"{log.share:.0%} of its interactions"]
+    less += [] if log.redact is None else [f"without {', '.join(log.redact) or 'any redaction'}"]
+    return f"Stored: {', '.join(less) or 'what the configuration keeps'}; training: {log.training}."
+
+
 def _sentence(tenant: Tenant) -> str:
     return (
         f"The tenant {tenant.name} may use models: {_names(tenant.models)}; profiles: {_names(tenant.profiles)}; "
-        f"service tier: up to {tenant.tier}."
+        f"service tier: up to {tenant.tier}. {_kept(tenant.log)}"
     )
 
 

@@ -8,15 +8,20 @@ import msgspec
 from gateway.access.caller import DEFAULT_TENANT
 from gateway.access.keys import ApiKey
 from gateway.admission.tiers import Tier
+from gateway.log.privacy.policy import TenantLog
 
 
 class Tenant(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A tenant and what it may use: public models, profiles. None: all. tier: the highest class of its requests."""
+    """A tenant and what it may use: public models, profiles. None: all. tier: the highest class of its requests.
+
+    log: what is kept of its requests, and what for.
+    """
 
     name: str
     models: tuple[str, ...] | None = None
     profiles: tuple[str, ...] | None = None
     tier: Tier = "default"
+    log: TenantLog = TenantLog()
 
 
 class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -76,6 +81,18 @@ def described_tenant(tenant: Tenant) -> dict[str, Any]:
         "models": None if tenant.models is None else list(tenant.models),
         "profiles": None if tenant.profiles is None else list(tenant.profiles),
         "tier": tenant.tier,
+        "log": described_log(tenant.log),
+    }
+
+
+def described_log(log: TenantLog) -> dict[str, Any]:
+    return {
+        "store": log.store,
+        "share": log.share,
+        "prompts": log.prompts,
+        "media": log.media,
+        "redact": None if log.redact is None else list(log.redact),
+        "training": log.training,
     }
 
 
@@ -96,5 +113,5 @@ def from_raw(version: bytes | None, keys: Mapping[bytes, bytes], tenants: Mappin
         except (msgspec.DecodeError, UnicodeDecodeError):
             if name == DEFAULT_TENANT.encode():
                 # Without its limits it would have none: it may use nothing until it can be read.
-                read_tenants[DEFAULT_TENANT] = Tenant(DEFAULT_TENANT, (), ())
+                read_tenants[DEFAULT_TENANT] = Tenant(DEFAULT_TENANT, (), (), log=TenantLog(store=False))
     return Snapshot(int(version or 0), read_keys, read_tenants, unreadable)

@@ -10,7 +10,7 @@ there are places run in these cases alone:
 
 - Who holds nothing may begin one request, whatever others do: so a request for more than the whole pool has is served
   when it is idle, and a gateway is not locked out by others or by an old report.
-- A second wave that was promised (`Place.again`), and what ran when a worker was lost.
+- A further wave of those that were granted or promised (`Place.again`), and what ran when a worker was lost.
 - No worker is up: requests go on at once, for the pool knows why and says its 503. Nobody knows how long that lasts,
   and who waited here would only hear the same later.
 """
@@ -33,8 +33,9 @@ _LEAST_RETRY_S, _MOST_RETRY_S = 1.0, 60.0
 
 
 class Place:
-    """What a request was granted: n candidates a wave, further waves where `resample`. It holds n places until then.
+    """What a request was granted: n candidates a wave, further waves where `resample`.
 
+    It holds n places at first, then those of the wave that runs, which may be smaller.
     waited_s: how long it waited. shrunk: n is less than was wanted. Leaving it as a context manager releases it.
     """
 
@@ -52,7 +53,7 @@ class Place:
         self._hold(max(0, self._held - count))
 
     def again(self, n: int) -> None:
-        """Another wave of n begins, the one before having ended. It is counted; it does not wait."""
+        """A wave of n begins, the one before, if any, having ended. It is counted; it does not wait."""
         if not self._released:
             self._hold(n)
 

@@ -10,6 +10,7 @@ from gateway.access.keys import KeyStatus
 from gateway.admission.tiers import Tier
 from gateway.api.protocol import says
 from gateway.api.shapes import Strict
+from gateway.log.records import Training
 from gateway.workers.worker import Source, State
 
 
@@ -43,6 +44,17 @@ class NewKeyObject(KeyObject, kw_only=True):
     replaces: Annotated[KeyObject | UnsetType, says("The key in whose place it was made.")] = UNSET
 
 
+class TenantLogObject(Strict):
+    """What is kept of a tenant's requests, of what the configuration keeps; null: it says nothing of that."""
+
+    store: Annotated[bool, says("Whether any of them is stored.")]
+    share: Annotated[float | None, says("Of its interactions, 0 to 1.")]
+    prompts: bool | None
+    media: bool | None
+    redact: Annotated[list[str] | None, says("What is taken out of its texts.")]
+    training: Annotated[Training, says("Whose models its records may train.")]
+
+
 class TenantObject(Strict):
     """A tenant, and what it may use; null: all."""
 
@@ -51,6 +63,7 @@ class TenantObject(Strict):
     models: list[str] | None
     profiles: list[str] | None
     tier: Annotated[Tier, says("The highest `service_tier` that its requests get.")]
+    log: TenantLogObject
 
 
 class DeletedTenant(TenantObject):
@@ -264,4 +277,21 @@ class DeletedScorer(Strict):
 
     object: Literal["scorer"]
     name: str
+    deleted: Literal[True]
+
+
+class ModelCardObject(Strict):
+    """What was measured of a model's policy together with its reward model."""
+
+    object: Literal["model_card"]
+    model: str
+    card: Annotated[dict[str, Any], says("As `bestow calibrate MODEL` wrote it: what PUT takes.")]
+    changed: Annotated[ChangeNote | None, says("Who published it.")]
+
+
+class DeletedCard(Strict):
+    """A card that is no more."""
+
+    object: Literal["model_card"]
+    model: str
     deleted: Literal[True]

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+from gateway.answers import Answer, Piece
 from gateway.api.protocol import ChatRequest
 from gateway.control.plan import Plan
 from gateway.decoding.candidate import Judged
-from gateway.serving import Answer, Piece
 from scorers.contract import Score
 
 REFUSED_FINISH = "content_filter"
@@ -92,7 +92,7 @@ def guidance(answer: Answer) -> dict[str, Any]:
     """The receipt. Candidates are listed only when asked; those that the guard flagged never show their text."""
     chosen = answer.delivered[0] if answer.delivered else None
     receipt: dict[str, Any] = {
-        "strategy": answer.plan.strategy,
+        "strategy": answer.strategy,
         "profile": answer.plan.profile.version,
         "policy": answer.plan.policy_version,
         "reward_model": answer.reward_model,
@@ -105,6 +105,8 @@ def guidance(answer: Answer) -> dict[str, Any]:
         "chosen": chosen.candidate.index if chosen else None,
         "reward": chosen.reward if chosen else None,
         "calibrated": chosen.calibrated if chosen else None,
+        "propensity": answer.propensity,
+        "kl_bound": answer.kl_bound,
         "flagged": chosen.flagged_in if chosen else [],
         "flags": list(dict.fromkeys([*answer.noted, *(name for one in answer.delivered for name in one.noted)])),
         "refused": answer.refused,

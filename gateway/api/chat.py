@@ -34,6 +34,7 @@ async def create_chat_completion(request: Request) -> Response:
 
     async def answer(request: Request) -> Response:
         exchange = service.begin(chat, request.state.request_id, caller)
+        request.state.request_id = exchange.id
         # Not before: a metric's label is no place for whatever a client calls a model.
         request.state.model = chat.model
         if chat.stream:

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.answers import Answer, Piece
 from gateway.api.answer import (
     REFUSED_FINISH,
     extras_of,
@@ -16,7 +17,7 @@ from gateway.api.answer import (
 )
 from gateway.api.protocol import ChatRequest
 from gateway.errors import ApiError
-from gateway.serving import Answer, Exchange, Piece
+from gateway.serving import Exchange
 
 _encode = msgspec.json.Encoder().encode
 

@@ -17,7 +17,7 @@ from gateway.api import openapi
 from gateway.api.auth import caller_of, set_caller
 from gateway.api.http import json_response, read_body
 from gateway.api.protocol import convert, parse_json, says
-from gateway.errors import BadRequest, NotFound, Unauthorized, Unavailable
+from gateway.errors import BadRequest, Conflict, NotFound, Unauthorized, Unavailable
 from gateway.ids import interaction_id, new_uuid7, unix_seconds
 from gateway.log.records import Feedback, FeedbackKind
 from gateway.serving import ChatService
@@ -168,7 +168,8 @@ def _in_range(value: Any, low: int, high: int, rule: str) -> None:
 def _target(request: Request, service: ChatService, in_body: str | None, sent: str) -> Target:
     """Which answer is meant, where the sender may say something of it.
 
-    Raises Unauthorized, Forbidden, BadRequest for what is no answer's id, NotFound for one that was never given out.
+    Raises Unauthorized, Forbidden, BadRequest for what is no answer's id, NotFound for one that was never given out,
+    Conflict for one of which nothing is kept.
     """
     signer: Signer = request.app.state.signer
     interaction = interaction_id(sent)
@@ -180,6 +181,13 @@ def _target(request: Request, service: ChatService, in_body: str | None, sent: s
         raise _bad("id", "it is not the id of an answer (chatcmpl-<uuid>, cmpl-<uuid> or resp_<uuid>)")
     if unix_seconds(interaction) > service.now() + _CLOCK_SLACK_S:
         raise _bad("id", "it is from the future; no answer can have it yet")
+    if signer.issued(interaction, tenant, stored=False):
+        raise Conflict(
+            f"nothing is kept of the answer {sent}: its request said store: false, or what is configured for its model "
+            "or tenant does; it takes no feedback",
+            param="id",
+            code="interaction_not_stored",
+        )
     if not signer.issued(interaction, tenant):
         raise NotFound(
             f"there is no answer {sent}; feedback is for the ids of answers that were given here",

@@ -120,12 +120,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/detokenize"): Operation("models", shapes.Detokenized, RELAYED),
     ("GET", "/v1/models"): Operation("models", shapes.ModelList, CALLED),
     ("GET", "/v1/models/{model}"): Operation("models", shapes.Model, (*CALLED, ModelNotFound)),
-    ("POST", "/v1/feedback"): Operation("feedback", shapes.AcceptedVote, (*SENT, NotFound), status=202),
+    ("POST", "/v1/feedback"): Operation("feedback", shapes.AcceptedVote, (*SENT, NotFound, Conflict), status=202),
     ("DELETE", "/v1/feedback/{interaction}"): Operation(
-        "feedback", shapes.AcceptedVote, (*CALLED, BadRequest, NotFound), status=202, query=_VOTE
+        "feedback", shapes.AcceptedVote, (*CALLED, BadRequest, NotFound, Conflict), status=202, query=_VOTE
     ),
     ("GET", "/v1/feedback/{interaction}"): Operation(
-        "feedback", shapes.VoteList, (*CALLED, BadRequest, NotFound), query={"token": _TOKEN}
+        "feedback", shapes.VoteList, (*CALLED, BadRequest, NotFound, Conflict), query={"token": _TOKEN}
     ),
     ("GET", "/admin/v1/keys"): Operation("admin", admin_shapes.KeyList, CALLED),
     ("POST", "/admin/v1/keys"): Operation("admin", admin_shapes.NewKeyObject, SENT, status=201),
@@ -169,6 +169,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("DELETE", "/admin/v1/scorers/{name}"): Operation(
         "admin", admin_shapes.DeletedScorer, (*CALLED, BadRequest, NotFound, Conflict), query=_REASON
+    ),
+    ("GET", "/admin/v1/models/{model}/card"): Operation("admin", admin_shapes.ModelCardObject, (*CALLED, NotFound)),
+    ("PUT", "/admin/v1/models/{model}/card"): Operation("admin", admin_shapes.ModelCardObject, (*SENT, ModelNotFound)),
+    ("DELETE", "/admin/v1/models/{model}/card"): Operation(
+        "admin", admin_shapes.DeletedCard, (*CALLED, BadRequest, NotFound), query=_REASON
     ),
     ("GET", "/healthz"): Operation("health", shapes.Health, open=True),
     ("GET", "/readyz"): Operation(

@@ -57,9 +57,10 @@ def says(text: str, **more: Any) -> msgspec.Meta:
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long the search for the best answer may take."""
+    """How much the search for the best answer may cost."""
 
     ms: Annotated[int | None, says("Milliseconds; then the best candidate so far is delivered.", minimum=1)] = None
+    tokens: Annotated[int | None, says("Tokens that all candidates together may have.", minimum=1)] = None
 
 
 class GuidanceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,7 +69,7 @@ class GuidanceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profile: Annotated[str | None, says("Another profile than the model's.")] = None
     strategy: Annotated[str | None, says("The strategy that is expected; another than the profile's is a 400.")] = None
     n: Annotated[int | None, says("How many candidates are sampled and judged.", minimum=1)] = None
-    budget: Annotated[Budget | None, says("How long the search may take.")] = None
+    budget: Annotated[Budget | None, says("How much the search may cost.")] = None
     seed: Annotated[int | None, says("Candidate i is sampled with seed + i, and the choice is the same again.")] = None
     return_candidates: Annotated[bool, says("List all candidates, with their scores, in the receipt.")] = False
     reference: Annotated[
@@ -82,7 +83,7 @@ class GuidanceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["hold", "block", "first"] | None,
         says(
             "How a stream is served. `hold`: best of n, then the winner at once. `first`: one sample, live, as the "
-            "guard clears it. `block` is not served yet."
+            "guard clears it. `block`: each block of the answer as it is chosen, where the strategy chooses blocks."
         ),
     ] = None
 
@@ -132,6 +133,13 @@ class ChatBody(msgspec.Struct, frozen=True):
             "first. The answer says which one it got: at most what the tenant may have."
         ),
     ] = None
+    store: Annotated[
+        bool | None,
+        says(
+            "`false`: nothing of this request is logged, it is only counted, and takes no feedback. Left out, it is "
+            "logged as configured; unlike OpenAI, which stores nothing then."
+        ),
+    ] = None
     stream: Annotated[bool | None, says("Answer with an event stream.")] = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[
@@ -149,7 +157,7 @@ class ChatRequest:
 
     passed_on: all fields that go to the worker, messages (or prompt) included. messages: the conversation as a scorer
     reads it. max_tokens: the output limit under either name. user: OpenAI's safety_identifier, else user.
-    service_tier: the class that was asked for; None: the request does not say.
+    service_tier: the class that was asked for; None: the request does not say. store: False: nothing of it is logged.
     path: the worker's endpoint; endpoint: ours, as it is logged.
     """
 
@@ -169,6 +177,7 @@ class ChatRequest:
     guidance: GuidanceRequest
     body_bytes: int
     service_tier: ServiceTier | None = None
+    store: bool = True
     path: str = "/v1/chat/completions"
     endpoint: str = "chat"
 
@@ -239,6 +248,7 @@ def chat_request(body: dict[str, Any], body_bytes: int) -> ChatRequest:
         guidance=fields.guidance or GuidanceRequest(),
         body_bytes=body_bytes,
         service_tier=fields.service_tier,
+        store=fields.store is not False,
     )
 
 

@@ -74,7 +74,9 @@ class Candidate(Strict):
     reward_error: Annotated[str | None, says("Why there is no reward.")]
     calibrated: Annotated[float | None, says("The reward's quantile under the reference policy, where it is known.")]
     scores: Annotated[dict[str, ScorerScore], says("What each scorer that was asked said, by `name@version`.")]
-    pruned_by: Annotated[str | None, says("The scorer that gave it up before the reward model, `name@version`.")]
+    pruned_by: Annotated[
+        str | None, says("The scorer that gave it up, `name@version`; where finish_reason is null, before its end.")
+    ]
     broken: Annotated[str | None, says("How it breaks the form that was asked for; null: it does not.")]
     safe: Annotated[bool, says("Whether it could be delivered.")]
     flagged: Annotated[list[str], says("The categories in which a guard flagged it, so that it is kept back.")]
@@ -101,6 +103,17 @@ class Guidance(Strict):
     calibrated: Annotated[
         float | None, says("Its quantile under the reference policy, 0 to 1, comparable anywhere; null: not known.")
     ]
+    propensity: Annotated[
+        float | None,
+        says("How likely it was to be the one, given all scores: 1 where nothing is drawn; null: no reward came."),
+    ]
+    kl_bound: Annotated[
+        float | None,
+        says(
+            "Nats: over many requests, the mean of this is the most by which choosing moves the answers' distribution "
+            "away from the model's own safe answers; null: not known."
+        ),
+    ]
     flagged: Annotated[list[str], says("Categories in which the guard flagged the delivered answer.")]
     flags: Annotated[
         list[str], says("Categories in which prompt or answer were flagged and let out all the same, as configured.")
@@ -112,13 +125,17 @@ class Guidance(Strict):
         str | None,
         says(
             "Why this is less than was asked for: `deadline` (the best so far), `reward_unavailable` (the first safe "
-            "one, or the best by the stages before), `prune_unavailable`, `fewer_safe`, `guard_unavailable`, ...; "
-            "null: it is not."
+            "one, or the best by the stages before), `prune_unavailable`, `fewer_safe`, `guard_unavailable`, "
+            "`no_answer` (a vote found none to count), ...; null: it is not."
         ),
     ]
     usage: Annotated[Usage, says("Tokens of all candidates; `usage` beside it counts what was delivered.")]
     feedback_token: Annotated[
-        str, says("Lets its holder send feedback on this answer without an API key: for browsers.")
+        str | None,
+        says(
+            "Lets its holder send feedback on this answer without an API key: for browsers; null: nothing is kept of "
+            "it, so it takes none."
+        ),
     ]
     candidates: Annotated[
         list[Candidate] | UnsetType, says("All candidates, where `guidance.return_candidates` asked for them.")

@@ -1,10 +1,11 @@
 """Streams, whatever their format: the status, keep-alive comments, pieces, the end, and clients that go away.
 
     hold    keep-alive comments while the best is being found, then all pieces of the winner at once
+    block   pieces as they are chosen, where the answer could be sampled in pieces; else as hold
     first   pieces as they are cleared
 
-The status is withheld until the first candidate (hold) or piece (first), or 2 s, so that early failures keep their 4xx
-and 5xx; a later one is an error frame. What the frames look like is a StreamWriter's say.
+The status is withheld until the first candidate (hold) or piece (block, first), or 2 s, so that early failures keep
+their 4xx and 5xx; a later one is an error frame. What the frames look like is a StreamWriter's say.
 """
 
 import asyncio
@@ -16,10 +17,11 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from gateway.answers import Answer, Piece
 from gateway.api.answer import headers, pieces, start_headers
 from gateway.api.http import ClientGone, gone
 from gateway.errors import ApiError
-from gateway.serving import Answer, Exchange, Piece
+from gateway.serving import Exchange
 from gateway.tasks import end
 
 __all__ = ["Piece", "StreamWriter", "stream", "stream_all"]
@@ -87,14 +89,17 @@ class _Source:
         await self._queue.put((writer, answer))
 
     async def _live(self, exchange: Exchange, writer: StreamWriter) -> None:
+        left = False
         async with aclosing(exchange.live()) as items:
             async for item in items:
                 if isinstance(item, Answer):
                     self.answers.append(item)
                     self.settled.set()
-                    if item.refused and not item.begun:
+                    if not left and not item.begun:
+                        # Refused, or decided as a whole where it could not be given away in parts.
                         for piece in pieces(item):
                             await self._queue.put((writer, piece))
+                left = True
                 await self._queue.put((writer, item))
 
     async def next(self, watch: asyncio.Task[None]) -> _Item | None:

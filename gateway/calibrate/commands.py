@@ -1,27 +1,24 @@
-"""`bestow calibrate`: measure what a scorer's numbers mean, against a scorer server that runs."""
+"""`bestow calibrate`: measure what a scorer's numbers mean, and what a model gains by them, on a stack that runs."""
 
-import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import aiohttp
 import typer
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from gateway.calibrate.command_line import ConfigOption, KeyOption, fail, progress, run
+from gateway.calibrate.model_command import ModelFirst, model, show
 from gateway.calibrate.sampling import sample_answers
 from gateway.calibrate.scoring import Found, find_scorer, raw_scores
 from gateway.calibrate.texts import Text, logged_answers, read_labelled, read_prompts
-from gateway.config import Config, load
-from gateway.errors import BestowError, ConfigError, StartError
-from gateway.launch.parts import filled_in
+from gateway.config import Config
+from gateway.errors import StartError
 from gateway.log import streams
-from gateway.log.commands import DEFAULT_CONFIGS
+from gateway.log.archive.opening import archive_of
 from gateway.log.connection import connect, redis_address
 from gateway.workers.admin_client import find_gateway
 from scorers.calibration.calibration import FORMAT, Calibration, write_calibration
@@ -32,20 +29,25 @@ from scorers.calibration.temperature import scaled
 from scorers.contract import Score
 
 calibrate_app = typer.Typer(
+    cls=ModelFirst,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="""Measure what a scorer's numbers mean: the quantile of a reward, the truth of a probability.
+    help="""Measure what a model gains by more answers, and what a reward or a probability means.
 
-    The scorer must be running (`bestow up`). What is measured is written to a file, with a picture beside it; put the
-    file into the configuration as `scorers.NAME.calibration`. Raw rewards stay what candidates are compared by.
+    The stack must be running (`bestow up`).
+
+    \b
+      bestow calibrate bestow-demo --prompts prompts.jsonl     a model: what n, price and halving buy and cost
+      bestow calibrate reward reward                           a reward model: the quantiles of its rewards
+      bestow calibrate safety safety --labelled l.jsonl ...    a guard: temperatures and thresholds
+
+    A first word that is none of the commands below is a model; for one that has their name: calibrate model reward.
     """,
 )
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="Configuration file.  (default: .bestow/run.yaml, else bestow.yaml)"),
-]
+calibrate_app.command("model")(model)
+calibrate_app.command("show")(show)
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Where to write.  (default: calibration/SCORER@N.json, and .png beside it)")
 ]
@@ -81,7 +83,7 @@ def safety(
       bestow calibrate safety safety --labelled labelled.jsonl --false-alarms 0.01
     """
     if (false_alarms is None) == (recall is None):
-        _fail(StartError("Say either --false-alarms or --recall: what the thresholds are for."))
+        fail(StartError("Say either --false-alarms or --recall: what the thresholds are for."))
     target = Target(false_alarms, recall)
 
     async def work(settings: Config, session: aiohttp.ClientSession) -> None:
@@ -92,7 +94,7 @@ def safety(
         scores = await _scored(found, texts)
         _calibrate_categories(found, texts, scores, target, out)
 
-    _run(config, work)
+    run(config, work)
 
 
 @calibrate_app.command()
@@ -107,7 +109,7 @@ def reward(
     last: Annotated[int, typer.Option(min=1, help="How many of the log's interactions.")] = 500,
     out: OutOption = None,
     config: ConfigOption = None,
-    key: Annotated[str | None, typer.Option("--api-key", envvar="BESTOW_API_KEY", help="An API key.")] = None,
+    key: KeyOption = None,
 ) -> None:
     """Measure the law of a reward under the policy: a reward's quantile, mean and deviation.
 
@@ -126,7 +128,7 @@ def reward(
         else:
             asked = read_prompts(prompts)
             public = model or next(iter(settings.models), "")
-            with _progress("sampling", len(asked)) as done:
+            with progress("sampling", len(asked)) as done:
                 texts, policy = await sample_answers(find_gateway(None, config, key), asked, public, answers, done)
         scores = await _scored(found, texts)
         rewards = [score.value for score in scores if score.value is not None]
@@ -144,7 +146,7 @@ def reward(
         )
         _tell(console, found, path, {})
 
-    _run(config, work)
+    run(config, work)
 
 
 def _calibrate_categories(
@@ -211,27 +213,20 @@ def _tell(console: Console, found: Found, path: Path, thresholds: dict[str, floa
 async def _logged(settings: Config, last: int, model: str | None) -> tuple[list[Text], str]:
     redis = connect(redis_address(settings.redis))
     try:
-        logged = await streams.interactions(redis, settings.log.shard).last(last)
+        archive = archive_of(settings.log.archive, settings.data_dir)
+        logged = await streams.interactions(redis, settings.log.shard, archive).last(last)
     finally:
         await redis.aclose()
     return logged_answers([one.record for one in logged], model)
 
 
 async def _scored(found: Found, texts: list[Text]) -> list[Score]:
-    with _progress("scoring", len(texts)) as done:
+    with progress("scoring", len(texts)) as done:
         scores = await raw_scores(found, texts, done)
     failed = [score.error for score in scores if score.error is not None]
     if failed:
         Console(stderr=True).print(f"{len(failed)} of {len(texts)} texts have no score, such as: {failed[0]}")
     return scores
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
 
 
 def _path(found: Found, out: Path | None) -> Path:
@@ -240,25 +235,3 @@ def _path(found: Found, out: Path | None) -> Path:
 
 def _quantile(quantiles: list[float], rank: float) -> float:
     return quantiles[round(rank * (len(quantiles) - 1))]
-
-
-def _run(config: Path | None, work: Callable[[Config, aiohttp.ClientSession], Coroutine[Any, Any, None]]) -> None:
-    async def run() -> None:
-        path = config or next((path for path in DEFAULT_CONFIGS if path.exists()), None)
-        if path is None:
-            raise ConfigError("There is neither .bestow/run.yaml nor bestow.yaml here: name a file with --config.")
-        settings = load(path)
-        # A file without addresses is of a stack that `bestow up` started.
-        full = filled_in(settings, settings.data_dir.expanduser().absolute())
-        async with aiohttp.ClientSession() as session:
-            await work(full, session)
-
-    try:
-        asyncio.run(run())
-    except BestowError as error:
-        _fail(error)
-
-
-def _fail(error: BestowError) -> NoReturn:
-    typer.echo(str(error), err=True)
-    raise typer.Exit(1)

@@ -13,12 +13,15 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from gateway.config import Config
+from gateway.control.card_changes import put_card, remove_card
+from gateway.control.cards import CardStore
 from gateway.control.keeper import LOOK_S, ScorerKeeper
 from gateway.control.profile_changes import left_alone, no_profile, revert_profile, seed_profiles, set_profile
 from gateway.control.profiles import ProfileStore
 from gateway.control.scorer_changes import put_scorer, remove_scorer
 from gateway.control.scorers import ScorerDirectory
 from gateway.control.state import CONTROL, ControlState, Decide, LiveProfile, LiveScorer, Settings
+from gateway.decoding.card import ModelCard
 from gateway.errors import BadRequest, Conflict, Unavailable
 from gateway.shared.note import Note, because
 from gateway.shared.replica import POLL_S, Replica
@@ -57,6 +60,7 @@ class Control:
         self._config = config
         self._clock = clock
         self.profiles = profiles
+        self.cards = CardStore()
         self.scorers = scorers
         self.server = server
         self._replica = Replica(
@@ -142,6 +146,16 @@ class Control:
         logger.info("the scorer %s was removed by %s%s", name, made.by, because(made))
         await self._keeper.look()
 
+    async def put_card(self, model: str, card: ModelCard, made: Note) -> None:
+        """Raises ApiError."""
+        await self._change(put_card(model, card, self._config.models, made))
+        logger.info("the card of %s was published by %s%s", model, made.by, because(made))
+
+    async def remove_card(self, model: str, made: Note) -> None:
+        """Raises ApiError."""
+        await self._change(remove_card(model))
+        logger.info("the card of %s was removed by %s%s", model, made.by, because(made))
+
     async def _change(self, decide: Decide) -> ControlState:
         return await self._replica.change(lambda redis: CONTROL.change(redis, self._replica.held, decide))
 
@@ -153,6 +167,7 @@ class Control:
     def _hold(self, _: ControlState | None, held: ControlState) -> None:
         self.scorers.hold(held)
         self.profiles.hold(held)
+        self.cards.hold(held)
 
     async def _seed(self) -> bool:
         """Whether it could be done."""

@@ -4,14 +4,17 @@ A request's wishes are bounded by the profile; beyond a bound is a 400 that name
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from gateway.access.caller import Caller
 from gateway.admission.tiers import Tier, tier_of
 from gateway.api.protocol import UNJUDGEABLE, ChatRequest
 from gateway.control.profiles import ModelDirectory, Profile, ProfileStore
+from gateway.decoding.registry import strategy
 from gateway.errors import BadRequest, Forbidden
 from gateway.profile_settings import ProfileConfig
+
+Live = Literal["block", "first"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +24,9 @@ class Plan:
     model: the public name. adapter: the policy's LoRA adapter that samples, or the policy itself.
     n: candidates sampled in a wave; least: how few that may become while the workers are full.
     deliver: choices the client gets, best first. tier: the class of the request.
-    live: stream one sample as it comes.
-    seed: candidate i gets seed + i. budget_s: seconds until the best so far is delivered.
+    live: what leaves before the answer is whole: one sample as it comes (first), or each block of it as it is chosen.
+    seed: candidate i gets seed + i. budget_s: seconds until the best so far is delivered. token_limit: how many may be
+    sampled in all.
     max_tokens: output limit of each candidate; max_tokens_given: the client asked for it.
     sampling: the body for the worker, without model, n and seed. streamable: whether vLLM streams what it asks for.
     """
@@ -37,9 +41,10 @@ class Plan:
     least: int
     deliver: int
     tier: Tier
-    live: bool
+    live: Live | None
     seed: int | None
     budget_s: float
+    token_limit: int | None
     max_tokens: int
     max_tokens_given: bool
     return_candidates: bool
@@ -77,8 +82,8 @@ def make_plan(
         )
     temperature = request.temperature if request.temperature is not None else settings.temperature
     greedy = temperature == 0
-    live = _live(request, settings)
-    n = 1 if live else _candidates(request, settings, greedy)
+    live = _live(request, settings, greedy)
+    n = 1 if live == "first" else _candidates(request, settings, greedy)
     if (n > 1 or settings.guards or settings.second_check) and request.unjudgeable:
         name = request.unjudgeable[0]
         raise BadRequest(f"{name} is not supported here: {UNJUDGEABLE[name]}", param=name, code="unsupported_parameter")
@@ -100,6 +105,7 @@ def make_plan(
         live=live,
         seed=wishes.seed if wishes.seed is not None else request.seed,
         budget_s=_budget_s(request, settings, request_timeout_s),
+        token_limit=_token_limit(request, settings),
         max_tokens=max_tokens,
         max_tokens_given=request.max_tokens is not None,
         return_candidates=wishes.return_candidates,
@@ -116,25 +122,30 @@ _UNSTREAMABLE = {"prompt_logprobs", "use_beam_search"}
 _WHOLE = {*_UNSTREAMABLE, "echo"}
 
 
-def _live(request: ChatRequest, settings: ProfileConfig) -> bool:
-    """Whether one sample is streamed as it comes. A client that wants several choices gets them held."""
+def _live(request: ChatRequest, settings: ProfileConfig, greedy: bool) -> Live | None:
+    """What is streamed before the answer is whole. A client that wants several choices gets them held."""
     wish = request.guidance.stream_mode
-    if wish == "block":
+    if wish == "block" and not strategy(settings.strategy).streams:
         raise BadRequest(
-            "guidance.stream_mode: 'block' is not served yet; use 'hold' or 'first'",
+            f"guidance.stream_mode: 'block' needs a profile whose strategy chooses blocks; {settings.strategy} chooses "
+            "whole answers",
             param="guidance.stream_mode",
             code="unsupported_parameter",
         )
-    if wish == "first" and request.n > 1:
+    if wish in ("block", "first") and request.n > 1:
         raise BadRequest(
-            f"n: stream mode 'first' streams one sample, not {request.n}; use stream mode 'hold'", param="n"
+            f"n: stream mode {wish!r} streams one answer, not {request.n}; use stream mode 'hold'", param="n"
         )
     if wish == "first" and request.guidance.n not in (None, 1):
         raise BadRequest(
             f"guidance.n: stream mode 'first' takes one sample, not {request.guidance.n}; use stream mode 'hold'",
             param="guidance.n",
         )
-    return request.stream and request.n == 1 and (wish or settings.stream_mode) == "first"
+    mode = wish or settings.stream_mode
+    if not request.stream or request.n > 1 or mode == "hold":
+        return None
+    # There is one candidate at temperature 0, and nothing to choose a block from.
+    return "first" if greedy else mode
 
 
 def _candidates(request: ChatRequest, settings: ProfileConfig, greedy: bool) -> int:
@@ -172,3 +183,16 @@ def _budget_s(request: ChatRequest, settings: ProfileConfig, request_timeout_s: 
             f"guidance.budget.ms: {wish} is out of bounds; allowed is 1 to {limit_ms}", param="guidance.budget.ms"
         )
     return wish / 1000
+
+
+def _token_limit(request: ChatRequest, settings: ProfileConfig) -> int | None:
+    """The client's budget of tokens within the profile's."""
+    wish = request.guidance.budget.tokens if request.guidance.budget else None
+    if wish is None:
+        return settings.budget_tokens
+    if wish < 1 or (settings.budget_tokens is not None and wish > settings.budget_tokens):
+        allowed = f"1 to {settings.budget_tokens}" if settings.budget_tokens else "1 or more"
+        raise BadRequest(
+            f"guidance.budget.tokens: {wish} is out of bounds; allowed is {allowed}", param="guidance.budget.tokens"
+        )
+    return wish

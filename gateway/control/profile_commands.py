@@ -11,6 +11,7 @@ import yaml
 from rich.table import Table
 
 from gateway.config import load
+from gateway.control.estimate_commands import estimate
 from gateway.errors import ConfigError
 from gateway.shared.command_line import (
     ConfigOption,
@@ -22,6 +23,7 @@ from gateway.shared.command_line import (
     plain,
     print_json,
     print_table,
+    read_changes,
 )
 from gateway.workers.admin_client import AdminClient, find_gateway
 
@@ -201,6 +203,9 @@ def revert(
         print(f"The profile {name} is at version {made['version']} now.")
 
 
+profile_app.command("estimate")(estimate)
+
+
 def place(name: str) -> str:
     """Where a profile is in the admin API."""
     return f"{PROFILES}/{quote(name, safe='')}"
@@ -214,20 +219,6 @@ def put(
         "PUT", place(name), {"version": version, "settings": dict(settings), "reason": reason}
     )
     return made
-
-
-def read_changes(changes: Sequence[str]) -> dict[str, Any]:
-    """KEY=VALUE, values as in YAML. Raises BadParameter."""
-    found: dict[str, Any] = {}
-    for one in changes:
-        key, equals, value = one.partition("=")
-        if not key or not equals:
-            raise typer.BadParameter(f"{one!r} is no KEY=VALUE, such as n=4")
-        try:
-            found[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise typer.BadParameter(f"the value of {key} is no YAML; quote it") from None
-    return found
 
 
 def described(changes: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from gateway.control.profile_commands import place as profile_place
 from gateway.control.profile_commands import put as put_profile
-from gateway.control.profile_commands import read_changes
 from gateway.errors import StartError
 from gateway.shared.command_line import (
     ConfigOption,
@@ -21,6 +20,7 @@ from gateway.shared.command_line import (
     plain,
     print_json,
     print_table,
+    read_changes,
     with_reason,
 )
 from gateway.workers.admin_client import AdminClient, find_gateway

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.decoding.card import ModelCard
 from gateway.shared.document import Document, Versioned
 from gateway.shared.note import Note
 from scorers.errors import WrongSetting
@@ -72,12 +73,17 @@ class LiveProfile(msgspec.Struct, frozen=True):
 
 
 class ControlState(Versioned, frozen=True, omit_defaults=True):
-    """used: by scorer, the last number it had; no version is given twice. failed: what was given up, until it works."""
+    """used: by scorer, the last number it had; no version is given twice. failed: what was given up, until it works.
+
+    cards: what was measured, by public model. card_notes: who published it.
+    """
 
     scorers: dict[str, LiveScorer] = msgspec.field(default_factory=dict)
     used: dict[str, int] = msgspec.field(default_factory=dict)
     failed: dict[str, Failure] = msgspec.field(default_factory=dict)
     profiles: dict[str, LiveProfile] = msgspec.field(default_factory=dict)
+    cards: dict[str, ModelCard] = msgspec.field(default_factory=dict)
+    card_notes: dict[str, Note] = msgspec.field(default_factory=dict)
 
 
 Decide = Callable[[ControlState], ControlState]

@@ -10,19 +10,24 @@ sampling stops and the judge answers with what it has (a verdict without a rewar
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from gateway.decoding.candidate import Candidate, Judged
-from gateway.decoding.selection import rank
-from gateway.decoding.shortfall import degraded_by, guard_unavailable
-from gateway.decoding.strategy import Decision, Judge, Progress, Sampler, Task
-from gateway.errors import ApiError, DeadlineExceeded, WorkerError
+from gateway.decoding.shortfall import degraded_by, explain
+from gateway.decoding.strategy import Decision, Judge, Progress, Sampler, Strategy, Task
+from gateway.errors import ApiError
 
 # A judge ends at the deadline by itself; one that does not is cut off this much later.
-_JUDGE_GRACE_S = 0.25
+JUDGE_GRACE_S = 0.25
+
+# How a wave is sampled and judged: see `sample_wave`.
+Wave = Callable[[Task, int, int, Sampler, Judge, Progress], Awaitable[ApiError | None]]
 
 
-async def best_of_n(task: Task, sampler: Sampler, judge: Judge, progress: Progress) -> Decision:
-    """Decide one request.
+async def best_of_n(
+    task: Task, sampler: Sampler, judge: Judge, progress: Progress, first_wave: Wave | None = None
+) -> Decision:
+    """Decide one request. first_wave: how that is sampled, where it is another way than the others are.
 
     Raises GuardUnavailable where candidates could not be judged for safety and none else is safe, the sampler's
     ApiError where nothing could be sampled, DeadlineExceeded where nothing was judged in time.
@@ -31,9 +36,13 @@ async def best_of_n(task: Task, sampler: Sampler, judge: Judge, progress: Progre
     failure: ApiError | None = None
     skipped = False
     try:
-        async with asyncio.timeout_at(task.deadline + _JUDGE_GRACE_S):
+        async with asyncio.timeout_at(task.deadline + JUDGE_GRACE_S):
             for wave in range(1 + task.resample):
-                failure = await _run_wave(task, wave, sampler, judge, progress)
+                n = task.affordable(task.n, sampler.sampled_tokens)
+                if wave and not n:
+                    break
+                sampled = sample_wave if wave or first_wave is None else first_wave
+                failure = await sampled(task, max(n, 1), wave, sampler, judge, progress)
                 if failure or any(one.safe(task.unjudged_passes) or one.unjudged for one in progress.judged):
                     break
                 if loop.time() >= task.deadline:
@@ -46,35 +55,25 @@ async def best_of_n(task: Task, sampler: Sampler, judge: Judge, progress: Progre
     timed_out = loop.time() >= task.deadline
 
     judged = tuple(sorted(progress.judged, key=lambda one: one.candidate.index))
-    ranking = rank(judged, unjudged_passes=task.unjudged_passes)
+    ranking = task.chooser.rank(judged, unjudged_passes=task.unjudged_passes)
     if not ranking.order:
-        _explain(judged, failure, timed_out=timed_out)
+        explain(judged, failure, timed_out=timed_out)
     return Decision(
         judged=judged,
         order=ranking.order,
-        propensities=ranking.propensities,
+        outcomes=ranking.outcomes,
         degraded=degraded_by(judged, ranking.order, timed_out=timed_out, skipped=skipped, lost=failure is not None),
         scoring_tail_s=loop.time() - (progress.last_candidate_s or loop.time()),
     )
 
 
-def _explain(judged: tuple[Judged, ...], failure: ApiError | None, *, timed_out: bool) -> None:
-    """Raise for why nothing can be delivered; returns where all were judged and none was safe."""
-    if timed_out:
-        raise DeadlineExceeded("no candidate that is safe to deliver was finished and judged in time", retry_after=5.0)
-    if any(one.unjudged for one in judged):
-        raise guard_unavailable(judged)
-    if failure:
-        raise failure
-    if not judged:
-        raise WorkerError("the worker finished without a candidate")
-
-
-async def _run_wave(task: Task, wave: int, sampler: Sampler, judge: Judge, progress: Progress) -> ApiError | None:
-    """Sample and judge one wave into `progress`. Returns why the sampler stopped early, or None."""
+async def sample_wave(
+    task: Task, n: int, wave: int, sampler: Sampler, judge: Judge, progress: Progress
+) -> ApiError | None:
+    """Sample and judge n candidates into `progress`. Returns why the sampler stopped early, or None."""
     failure: ApiError | None = None
     async with asyncio.TaskGroup() as scoring:
-        candidates = sampler.sample(task.n, wave)
+        candidates = sampler.sample(n, wave)
         try:
             async with asyncio.timeout_at(task.deadline):
                 async for candidate in candidates:
@@ -91,3 +90,10 @@ async def _run_wave(task: Task, wave: int, sampler: Sampler, judge: Judge, progr
 
 async def _judge_into(judged: list[Judged], judge: Judge, candidate: Candidate) -> None:
     judged.extend(await judge.judge([candidate]))
+
+
+STRATEGY = Strategy(
+    name="best_of_n",
+    about="Samples n candidates together and delivers the best safe one.",
+    run=best_of_n,
+)

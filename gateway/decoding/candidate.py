@@ -15,7 +15,7 @@ class Candidate:
     """One finished completion.
 
     index: its place among all candidates of the request, whatever their wave.
-    wave: 0 for the first round of sampling, 1 for the round after none was safe, ...
+    wave: 0 for the first round of sampling, 1 for the next, where the strategy goes on or none was safe, ...
     finished_s: when it finished, on the event loop's clock.
     finish_reason: None where it was cut off before its end.
     extras: what a worker adds to a choice, such as prompt_logprobs.
@@ -50,7 +50,7 @@ class Judged:
     broken: why it does not keep the form that was asked for (a schema, a tool's arguments), or None.
     scores: what each scorer that was asked said, by its version.
     prior: what the last prune stage that read it said. stages: how many of them it has passed. pruned_by: the version
-    of the one that gave it up.
+    of the scorer that gave it up, there or at a checkpoint on its way (`cut_off`).
     second_check: the verdict of the guard that reads the winner again; None where it was not asked.
     """
 
@@ -94,9 +94,14 @@ class Judged:
         """Categories that flag it and let it out all the same."""
         return list(dict.fromkeys(name for verdict in self._verdicts for name in verdict.noted))
 
+    @property
+    def cut_off(self) -> bool:
+        """It was given up before its end: no answer, whatever is left."""
+        return self.pruned_by is not None and self.candidate.finish_reason is None
+
     def safe(self, unjudged_passes: bool) -> bool:
         """Whether it may be delivered."""
-        return not self.flagged and (unjudged_passes or not self.unjudged)
+        return not self.cut_off and not self.flagged and (unjudged_passes or not self.unjudged)
 
     @property
     def _verdicts(self) -> list[Verdict]:

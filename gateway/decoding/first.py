@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.decoding.candidate import Candidate, Judged
+from gateway.decoding.selection.chooser import certain
 from gateway.decoding.shortfall import degraded_by, guard_unavailable
 from gateway.decoding.strategy import Decision, Progress, Task
 from gateway.errors import ApiError, DeadlineExceeded, WorkerError
@@ -219,7 +220,7 @@ async def _decide(
     return Decision(
         judged=(judged,),
         order=order,
-        propensities=(1.0 if order else 0.0,),
+        outcomes=certain((judged,), order, kl_bound=0.0),
         degraded=degraded_by((judged,), order, timed_out=timed_out),
         scoring_tail_s=asyncio.get_running_loop().time() - candidate.finished_s,
         released_tokens=text.out.tokens,

@@ -89,6 +89,11 @@ class ScorerJudge:
             return Judged(candidate, None, None, verdict, _now(), broken, None, scores, score.value)
         return Judged(candidate, score.value, score.error, verdict, _now(), broken, score.calibrated, scores)
 
+    @property
+    def scorer(self) -> str | None:
+        """The version of the scorer that `score` asks, name@N."""
+        return self._early.scorer.version if self._early else None
+
     async def score(self, message: Message) -> Score | None:
         """What the first scorer says of a message; None where there is none that can say it of one alone."""
         early = self._early

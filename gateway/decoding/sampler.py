@@ -8,11 +8,14 @@ from typing import Any
 
 from gateway.admission.admission import Place
 from gateway.decoding.candidate import Candidate
+from gateway.decoding.continuing import pieces_of
+from gateway.decoding.open_streams import OpenStreams, Source
+from gateway.decoding.pieces import Pieces
 from gateway.telemetry.waiting import WaitClock
 from gateway.workers.client import CHAT_PATH
 from gateway.workers.fan_out import Order
 from gateway.workers.pool import WorkerPool
-from gateway.workers.stream import Choice, Item, Part, SampleEnd, SampleStart
+from gateway.workers.stream import Accumulator, Choice, Item, Part, SampleEnd, SampleStart
 
 
 @dataclass(slots=True)
@@ -55,10 +58,52 @@ class PoolSampler:
             async for item in items:
                 yield item
 
+    def streams(self, n: int, interval: int) -> OpenStreams:
+        """n candidates of the first wave, each a request of its own with a part about every `interval` tokens.
+
+        Where one is lost it is sampled again with its seed. What a worker samples of one that is dropped is known up
+        to its last part.
+        """
+        first = self._sampled
+        self._sampled += n
+        return OpenStreams({index: self._stream(index, interval) for index in range(first, first + n)}, self._cut_off)
+
+    async def _stream(self, index: int, interval: int) -> Source:
+        body = dict(self.body)
+        if self.seed is not None:
+            body["seed"] = self.seed + index
+        order = Order(
+            body, 1, self.path, False, self.streamable, self.deadline, self.prompt_bytes, self.adapter, interval
+        )
+        counted = 0
+        with self.waiting:
+            async with aclosing(self.pool.sample(order)) as items:
+                async for item in items:
+                    counted += item.tokens if isinstance(item, Part) else 0
+                    # Others' tokens were counted meanwhile: an end is told apart by what was counted of its own.
+                    found = self._take(item, index, 0, self.sampled_tokens - counted)
+                    if found is not None:
+                        yield found
+                    elif isinstance(item, SampleStart):
+                        yield item
+
+    def _cut_off(self, index: int, so_far: Accumulator) -> Candidate:
+        return self._candidate(so_far, index, 0)
+
+    async def pieces(self) -> Pieces | None:
+        """The request piece by piece, where that is exact. Raises ApiError."""
+        return await pieces_of(self)
+
+    def taken(self, n: int) -> int:
+        """The number of the first of n more candidates or pieces; its seed is so much above the request's."""
+        first = self._sampled
+        self._sampled += n
+        return first
+
     async def _items(self, n: int, wave: int, *, live: bool) -> AsyncGenerator[Part | Candidate, None]:
         first = self._sampled
         self._sampled += n
-        if wave and self.place:
+        if self.place:
             self.place.again(n)
         body = dict(self.body)
         if self.seed is not None:
@@ -85,16 +130,17 @@ class PoolSampler:
             self._end(item, spent_before)
         return None
 
-    def _candidate(self, choice: Choice, index: int, wave: int) -> Candidate:
+    def _candidate(self, choice: Choice | Accumulator, index: int, wave: int) -> Candidate:
         if self.place:
             self.place.finished()
+        ended = choice if isinstance(choice, Choice) else None
         return Candidate(
             index=index,
             wave=wave,
             seed=None if self.seed is None else self.seed + index,
             message=choice.message,
-            finish_reason=choice.finish_reason,
-            stop_reason=choice.stop_reason,
+            finish_reason=ended.finish_reason if ended else None,
+            stop_reason=ended.stop_reason if ended else None,
             logprobs=choice.logprobs,
             token_ids=choice.token_ids,
             completion_tokens=choice.tokens,

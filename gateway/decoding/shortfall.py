@@ -1,7 +1,7 @@
 """What strategies say when an answer is less than was asked for, or cannot be given. Pure."""
 
 from gateway.decoding.candidate import Judged
-from gateway.errors import GuardUnavailable
+from gateway.errors import ApiError, DeadlineExceeded, GuardUnavailable, WorkerError
 
 
 def guard_unavailable(judged: tuple[Judged, ...]) -> GuardUnavailable:
@@ -40,3 +40,15 @@ def degraded_by(
     if lost:
         return "worker_partial"
     return "format_broken" if order and judged[order[0]].broken else None
+
+
+def explain(judged: tuple[Judged, ...], failure: ApiError | None, *, timed_out: bool) -> None:
+    """Raise for why nothing can be delivered; returns where all were judged and none was safe."""
+    if timed_out:
+        raise DeadlineExceeded("no candidate that is safe to deliver was finished and judged in time", retry_after=5.0)
+    if any(one.unjudged for one in judged):
+        raise guard_unavailable(judged)
+    if failure:
+        raise failure
+    if not judged:
+        raise WorkerError("the worker finished without a candidate")

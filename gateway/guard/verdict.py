@@ -61,6 +61,23 @@ def _narrowest(single: Mapping[str, T], guard: str, category: str, general: T) -
     return single.get(f"{guard}:{category}", single.get(category, general)) if single else general
 
 
+def nearness(verdict: Verdict, rules: Rules, guard: str) -> float:
+    """The largest share of its threshold that a category's probability is; 1 and more flags. 0 without categories.
+
+    guard: whose verdict it is, where it is that of one alone.
+    """
+    guards = {version.partition("@")[0]: found for version, found in verdict.guards.items()}
+    guards = guards or {guard: verdict.categories}
+    return max(
+        (
+            probability / rules.threshold_of(guard, name)
+            for guard, categories in guards.items()
+            for name, probability in categories.items()
+        ),
+        default=0.0,
+    )
+
+
 def by_guard(verdict: Verdict, version: str) -> Verdict:
     """The verdict with its guard's name, as it is kept where there are several."""
     return msgspec.structs.replace(verdict, guards={version: verdict.categories}) if verdict.categories else verdict

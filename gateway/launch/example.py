@@ -19,7 +19,7 @@ scorers, profiles and models, with the demo's value. Leave out what you do not c
   bestow up --config FILE       start it; what has no address is started on this machine
   bestow config check FILE      whether it is right
   bestow doctor --config FILE   whether all that it names is there, and works"""
-PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+PLAIN = {Any: "value", str: "text", int: "whole number", float: "number", bool: "true or false"}
 BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
@@ -33,7 +33,7 @@ def example(config: Config) -> str:
 
 def _field(name: str, field: FieldInfo, value: Any, indent: str) -> Iterator[str]:
     """The lines of one key: its comment, then its value."""
-    yield from _comment(f"{field.description} ({_kind(field)})" if _kind(field) else str(field.description), indent)
+    yield from _comment(f"{field.description} ({kind(field)})" if kind(field) else str(field.description), indent)
     if isinstance(value, BaseModel):
         yield f"{indent}{name}:"
         yield from _section(value, indent + "  ")
@@ -49,6 +49,10 @@ def _field(name: str, field: FieldInfo, value: Any, indent: str) -> Iterator[str
             yield from _comment("an entry of it:", indent)
             for key, one in section.model_fields.items():
                 yield f"{indent}#   - {key}: ...   {one.description}"
+        if value is None and (section := _section_in(field.annotation)):
+            yield from _comment("keys of it:", indent)
+            for key, one in section.model_fields.items():
+                yield f"{indent}#   {key}: ...   {one.description}"
 
 
 def _section(section: BaseModel, indent: str) -> Iterator[str]:
@@ -74,7 +78,7 @@ def _value(value: Any) -> str:
     return text.removesuffix("...\n").strip()
 
 
-def _kind(field: FieldInfo) -> str:
+def kind(field: FieldInfo) -> str:
     """Type and bounds in words; nothing for sections."""
     if _section_in(field.annotation):
         return ""

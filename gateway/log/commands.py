@@ -1,36 +1,27 @@
-"""`bestow log`: look at what was logged. `tail`, `get` and `stats`; thin shells around `streams` and `tail`."""
+"""`bestow log`: look at what was logged, archive it, export it. Thin shells around `streams`, `tail` and `archive`."""
 
 import asyncio
 import io
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from collections.abc import Iterable
+from typing import Annotated
 
 import typer
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from rich.console import Console
 
-from gateway.config import load
-from gateway.errors import BestowError, ConfigError
-from gateway.ids import interaction_id, unix_seconds
-from gateway.log import streams
-from gateway.log.connection import RedisAddress, connect, redis_address, without_password
+from gateway.ids import interaction_id
+from gateway.log import archive_commands, streams
 from gateway.log.keys import interactions_key
 from gateway.log.records import Feedback, Interaction
+from gateway.log.source import ConfigOption, RedisOption, ShardOption, Source, fail, run, source_of
 from gateway.log.tail import as_json, clean, feedback_text, interaction_text, late_feedback_json, late_feedback_text
 from gateway.tasks import being_cancelled
-from scorers.tls import tls_problem
 
-DEFAULT_CONFIGS = (Path(".bestow/run.yaml"), Path("bestow.yaml"))
-CLOCK_SKEW_S = 60.0
 STATS_SAMPLE = 1000
 RETRY_S = 0.5
-
-Action = Callable[[Redis], Coroutine[Any, Any, None]]
 
 log_app = typer.Typer(
     help="Look at what was logged: prompts, candidates, scores, verdicts and feedback.",
@@ -38,27 +29,7 @@ log_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", help="Configuration file with Redis's address.  [default: .bestow/run.yaml, else bestow.yaml]"
-    ),
-]
-RedisOption = Annotated[str | None, typer.Option("--redis", help="Redis's address, instead of a configuration file.")]
-ShardOption = Annotated[str | None, typer.Option("--shard", help="The log's shard.  [default: the configuration's]")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line: {interaction, feedback}.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where the log is."""
-
-    address: RedisAddress
-    shard: str
-
-    @property
-    def url(self) -> str:
-        return self.address.url
 
 
 @log_app.command()
@@ -78,8 +49,8 @@ def tail(
       bestow log tail --json | jq '.interaction.candidates[].reward'
     """
     printer = Printer(as_lines)
-    source = _source(config, redis, shard)
-    _run(source, lambda client: _tail(client, source.shard, count, follow, printer))
+    source = source_of(config, redis, shard)
+    run(source, lambda client: _tail(client, source, count, follow, printer))
 
 
 @log_app.command()
@@ -97,8 +68,8 @@ def get(
       bestow log get chatcmpl-0198c0de-0000-7000-8000-000000000000
     """
     printer = Printer(as_lines)
-    source = _source(config, redis, shard)
-    _run(source, lambda client: _get(client, source.shard, identifier, printer))
+    source = source_of(config, redis, shard)
+    run(source, lambda client: _get(client, source, identifier, printer))
 
 
 @log_app.command()
@@ -109,8 +80,12 @@ def stats(config: ConfigOption = None, redis: RedisOption = None, shard: ShardOp
     Example:
       bestow log stats --redis redis://127.0.0.1:8379
     """
-    source = _source(config, redis, shard)
-    _run(source, lambda client: _stats(client, source.shard, Printer(False)))
+    source = source_of(config, redis, shard)
+    run(source, lambda client: _stats(client, source, Printer(False)))
+
+
+log_app.command()(archive_commands.archive)
+log_app.command()(archive_commands.export)
 
 
 class Printer:
@@ -140,14 +115,15 @@ class Printer:
         print(text, file=self._console.file, flush=True)
 
 
-async def _tail(redis: Redis, shard: str, count: int, follow: bool, printer: Printer) -> None:
-    interactions, feedback = streams.interactions(redis, shard), streams.feedback(redis, shard)
+async def _tail(redis: Redis, source: Source, count: int, follow: bool, printer: Printer) -> None:
+    shard, archive = source.shard, source.archive
+    interactions, feedback = streams.interactions(redis, shard, archive), streams.feedback(redis, shard, archive)
     # The positions come before the records: what arrives in between is found again and de-duplicated, not missed.
     positions = (await interactions.newest_entry(), await feedback.newest_entry())
     shown = [logged.record for logged in await interactions.last(count)]
     if not shown and not follow and count:
-        _fail(f"Nothing has been logged yet in {interactions_key(shard)}.")
-    votes = await streams.votes_of_all(redis, shard, [interaction.id for interaction in shown]) if shown else []
+        fail(f"Nothing has been logged yet in {interactions_key(shard)}.")
+    votes = await streams.votes_of_all(redis, shard, [one.id for one in shown], archive) if shown else []
     for interaction, its_votes in zip(shown, votes, strict=True):
         printer.interaction(interaction, its_votes)
     if follow:
@@ -180,29 +156,29 @@ async def _follow(redis: Redis, shard: str, follower: streams.Follower, printer:
                 printed.discard(record.id)
 
 
-async def _get(redis: Redis, shard: str, identifier: str, printer: Printer) -> None:
+async def _get(redis: Redis, source: Source, identifier: str, printer: Printer) -> None:
     logged_as = interaction_id(identifier)
     if logged_as is None:
-        _fail(f"{clean(identifier)!r} is not the id of an answer; it looks like chatcmpl-0198c0de-....")
-    made = unix_seconds(identifier)
-    # It cannot have been logged before it was made, save for the difference of two clocks.
-    start = f"{max(0, int((made - CLOCK_SKEW_S) * 1000))}-0"
-    async for logged in streams.interactions(redis, shard).after(start):
-        if logged.record.id == logged_as:
-            printer.interaction(logged.record, await streams.votes_of(redis, shard, logged_as))
-            return
-    _fail(f"There is no interaction {identifier} in the log.")
+        fail(f"{clean(identifier)!r} is not the id of an answer; it looks like chatcmpl-0198c0de-....")
+    logged = await streams.interactions(redis, source.shard, source.archive).find(logged_as)
+    if logged is not None:
+        votes = await streams.votes_of(redis, source.shard, logged_as, source.archive)
+        printer.interaction(logged.record, votes)
+        return
+    fail(f"There is no interaction {identifier} in the log.")
 
 
-async def _stats(redis: Redis, shard: str, printer: Printer) -> None:
-    interactions, feedback = streams.interactions(redis, shard), streams.feedback(redis, shard)
+async def _stats(redis: Redis, source: Source, printer: Printer) -> None:
+    shard, archive = source.shard, source.archive
+    interactions, feedback = streams.interactions(redis, shard, archive), streams.feedback(redis, shard, archive)
     entries, feedback_entries = await interactions.length(), await feedback.length()
-    if not entries and not feedback_entries:
-        _fail(f"Nothing has been logged yet in {interactions_key(shard)}.")
+    archived, feedback_archived = await interactions.archived(), await feedback.archived()
+    if not entries + feedback_entries + archived + feedback_archived:
+        fail(f"Nothing has been logged yet in {interactions_key(shard)}.")
     latest = [logged.record for logged in await interactions.last(STATS_SAMPLE)]
     given = [logged.record for logged in await feedback.last(STATS_SAMPLE)]
-    printer.line(f"interactions  {entries} entries in {interactions_key(shard)}")
-    printer.line(f"feedback      {feedback_entries} entries")
+    printer.line(f"interactions  {entries} entries in {interactions_key(shard)}, {archived} in the archive")
+    printer.line(f"feedback      {feedback_entries} entries, {feedback_archived} in the archive")
     printer.line(f"of the last {len(latest)} interactions and {len(given)} records of feedback:")
     printer.line(f"  outcomes    {_tally(interaction.outcome for interaction in latest)}")
     printer.line(f"  degraded    {_tally(interaction.degraded for interaction in latest if interaction.degraded)}")
@@ -220,57 +196,3 @@ def _short(vote: Feedback) -> str:
 def _tally(values: Iterable[str]) -> str:
     counted = Counter(clean(value) for value in values)
     return ", ".join(f"{value} {count}" for value, count in counted.most_common(12)) or "none"
-
-
-def _source(config: Path | None, redis: str | None, shard: str | None) -> Source:
-    try:
-        return find_source(config, redis, shard)
-    except BestowError as error:
-        _fail(str(error))
-
-
-def find_source(config: Path | None, redis: str | None, shard: str | None) -> Source:
-    """Where the log is: an address given wins over a file given, that over the default files.
-
-    Raises ConfigError.
-    """
-    path = config or next((path for path in DEFAULT_CONFIGS if path.exists()), None)
-    if redis is not None:
-        if not redis.startswith(("redis://", "rediss://", "unix://")):
-            raise ConfigError(
-                f"{without_password(redis)!r} is not an address of Redis, such as redis://127.0.0.1:8379."
-            )
-        settings = load(path) if path and shard is None else None
-        return Source(RedisAddress(redis), shard or (settings.log.shard if settings else "0"))
-    if path is None:
-        raise ConfigError(
-            "There is neither .bestow/run.yaml nor bestow.yaml here: name one with --config, or Redis with --redis."
-        )
-    settings = load(path)
-    return Source(redis_address(settings.redis), shard or settings.log.shard)
-
-
-def _run(source: Source, action: Action) -> None:
-    """Run with a Redis client; a failure is one sentence on stderr and exit code 1."""
-    try:
-        client = connect(source.address)
-    except ValueError as error:
-        _fail(f"Redis's address {source.address.shown!r} cannot be used: {error}")
-    try:
-        asyncio.run(_with_client(client, action))
-    except RedisError as error:
-        why = tls_problem(error)
-        said = f"is refused, since TLS fails: {why}" if why else f"does not answer: {' '.join(str(error).split())}"
-        _fail(f"Redis at {source.address.shown} {said}")
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
-
-
-async def _with_client(client: Redis, action: Action) -> None:
-    async with client:
-        await action(client)
-
-
-def _fail(sentence: str) -> NoReturn:
-    print(sentence, file=sys.stderr, flush=True)
-    raise typer.Exit(1)

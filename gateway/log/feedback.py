@@ -12,18 +12,21 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from gateway.errors import ConfigError
+from gateway.log.archive.reader import Archive
 from gateway.log.records import Feedback
-from gateway.log.streams import latest_votes
+from gateway.log.streams import votes_in_archive, votes_in_redis
 from gateway.log.votes import merge, standing
 
 logger = logging.getLogger(__name__)
 
 READ_TIMEOUT_S = 1.0
+ARCHIVE_TIMEOUT_S = 5.0
 REMEMBERED = 100_000
 
 
 class Votes(msgspec.Struct, frozen=True):
-    """Current votes, oldest first. partial: Redis did not answer, there may be more."""
+    """Current votes, oldest first. partial: Redis or the archive did not answer, there may be more."""
 
     feedback: list[Feedback]
     partial: bool = False
@@ -37,11 +40,13 @@ class FeedbackStore:
         redis: Redis | None,
         shard: str,
         *,
+        archive: Archive | None = None,
         timeout_s: float = READ_TIMEOUT_S,
         remembered: int = REMEMBERED,
     ) -> None:
         self._redis = redis
         self._shard = shard
+        self._archive = archive
         self._timeout_s = timeout_s
         self._limit = remembered
         self._unshipped: dict[str, dict[str, Feedback]] = {}
@@ -81,13 +86,23 @@ class FeedbackStore:
             return [], True
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._read(self._redis, interaction_id), False
+                held, reached = await self._read(self._redis, interaction_id)
         except (RedisError, TimeoutError, OSError):
             return [], True
-
-    async def _read(self, redis: Redis, interaction_id: str) -> list[Feedback]:
+        if self._archive is None:
+            return held, False
         try:
-            return await latest_votes(redis, self._shard, interaction_id)
+            async with asyncio.timeout(ARCHIVE_TIMEOUT_S):
+                archived = await votes_in_archive(self._archive, [interaction_id], reached)
+        except (OSError, TimeoutError, ConfigError) as error:
+            logger.warning("The archive does not tell the votes on an answer: %r", error)
+            return held, True
+        return [*held, *archived.get(interaction_id, [])], False
+
+    async def _read(self, redis: Redis, interaction_id: str) -> tuple[list[Feedback], str | None]:
+        try:
+            (votes,), reached = await votes_in_redis(redis, self._shard, [interaction_id])
         except RedisConnectionError:
             # A pooled connection that a restart of Redis has cut is only noticed by using it.
-            return await latest_votes(redis, self._shard, interaction_id)
+            (votes,), reached = await votes_in_redis(redis, self._shard, [interaction_id])
+        return votes, reached

@@ -1,4 +1,4 @@
-"""The journal: records on local disk, in order, until Redis has them.
+"""The journal: records on local disk, in order, until the archive has them (without an archive: until Redis has).
 
 `<data_dir>/journal/<owner uuid7>.<number>.seg`, append-only (format: `frames`), a new file at `segment_bytes` and at
 each process start. What a dead process left is adopted by whichever live one takes its lock (`ownership`). There is
@@ -21,6 +21,7 @@ from gateway.log import ownership
 from gateway.log.frames import FILE_HEADER, Entry, frame
 from gateway.log.ownership import OwnerLock
 from gateway.log.segment import Mark, Segment, load
+from gateway.log.watermarks import Watermarks
 
 logger = logging.getLogger(__name__)
 
@@ -35,17 +36,35 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Adopted(msgspec.Struct, frozen=True):
-    """What a dead process had left: segments, records in them to ship, damaged stretches passed over."""
+    """What a dead process had left: segments, records in them to ship, damaged stretches passed over.
+
+    unarchived: records that are not known to be archived, those to ship included.
+    """
 
     segments: int = 0
     records: int = 0
     torn: int = 0
+    unarchived: int = 0
+
+
+class Vanished(msgspec.Struct, frozen=True):
+    """Records of segments that somebody deleted: those not shipped, and those not archived (the former included)."""
+
+    unshipped: int
+    unarchived: int
 
 
 class Journal:
-    """clock: seconds since 1970. Everything that touches the disk raises OSError."""
+    """clock: seconds since 1970. Everything that touches the disk raises OSError.
 
-    def __init__(self, directory: Path, *, segment_bytes: int, keep_bytes: int, clock: Callable[[], float]) -> None:
+    keep_bytes: shipped segments kept on disk, oldest deleted first; None: each until its records are archived, however
+    much that is. archived, released: records of these segments that turned out to be archived, and that were deleted
+    unarchived.
+    """
+
+    def __init__(
+        self, directory: Path, *, segment_bytes: int, keep_bytes: int | None, clock: Callable[[], float]
+    ) -> None:
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._keep_bytes = keep_bytes
@@ -58,11 +77,18 @@ class Journal:
         self._number = 0
         self._position_warned = False
         self.segments: list[Segment] = []
+        self.archived = 0
+        self.released = 0
 
     @property
     def pending(self) -> int:
         """Records here that Redis has not acknowledged."""
         return sum(segment.pending for segment in list(self.segments))
+
+    @property
+    def unarchived(self) -> int:
+        """Records here that are not known to be archived."""
+        return sum(segment.unarchived for segment in list(self.segments))
 
     @property
     def bytes(self) -> int:
@@ -107,27 +133,40 @@ class Journal:
         segment = batch.segment
         segment.shipped = batch.end
         segment.pending = max(0, segment.pending - len(batch.entries))
-        segment.marks.append(mark)
+        segment.add(mark)
         self._save_position(segment)
         if segment.closed and segment.shipped >= segment.size:
             self._delete_old()
 
+    def settle(self, watermarks: Watermarks) -> None:
+        """The archive has come this far: delete what it has."""
+        for segment in list(self.segments):
+            found = segment.settle(watermarks)
+            self.archived += found
+            if found and segment.archived >= segment.size:
+                if segment is self._active:
+                    self._end_segment()  # So that what is archived leaves the disk, however little arrives.
+            elif found:
+                self._save_position(segment)
+        self._delete_old()
+
+    def seen(self, segment: Segment, run: str) -> None:
+        """Redis, in this run, has the entries of all of a segment's marks."""
+        segment.marks = [msgspec.structs.replace(mark, run=run) for mark in segment.marks]
+
     def rewind(self, segment: Segment, offset: int) -> int:
-        """Redis lost what was shipped from `offset` on: ship it again. How many records that is."""
-        offset = max(offset, len(FILE_HEADER))
+        """Redis lost what was shipped from `offset` on, a mark's start: ship it again. How many records that is."""
         if offset >= segment.shipped:
             return 0
         records, _ = segment.count(offset, segment.shipped)
         segment.pending += records
         segment.shipped = offset
-        kept = [mark for mark in segment.marks if mark.start < offset]
-        segment.marks.clear()
-        segment.marks.extend(kept)
+        segment.marks = [mark for mark in segment.marks if mark.start < offset]
         self._save_position(segment)
         return records
 
-    def forget_vanished(self) -> int:
-        """Take segments off the list whose files somebody deleted. How many unshipped records went with them."""
+    def forget_vanished(self) -> Vanished:
+        """Take segments off the list whose files somebody deleted. What went with them."""
         gone = [segment for segment in self.segments if not segment.path.exists()]
         for segment in gone:
             logger.error(
@@ -139,7 +178,7 @@ class Journal:
                 self._owner, self._number = new_uuid7(), 0
             if segment in self.segments:
                 self._remove(segment)
-        return sum(segment.pending for segment in gone)
+        return Vanished(sum(one.pending for one in gone), sum(one.unarchived for one in gone))
 
     def orphans(self) -> list[str]:
         """Owners whose segments are not in our hands; some of them may be alive."""
@@ -167,9 +206,9 @@ class Journal:
             return Adopted()
         self._locks[owner] = lock
         self.segments = sorted([*self.segments, *adopted], key=lambda segment: segment.path.name)
-        records = sum(segment.pending for segment in adopted)
+        records, unarchived = sum(one.pending for one in adopted), sum(one.unarchived for one in adopted)
         self._delete_old()
-        return Adopted(len(adopted), records, sum(torn for _, torn in loaded))
+        return Adopted(len(adopted), records, sum(torn for _, torn in loaded), unarchived)
 
     def close(self) -> None:
         """Make everything durable and let go of all locks; the next process to start finds what is left."""
@@ -219,6 +258,10 @@ class Journal:
             self._unreadable.add(path)
             return None, 0
         segment.pending, torn = segment.count(segment.shipped, segment.size)
+        if segment.marks and self._keep_bytes is None:
+            # What was shipped may contain damage by now: what can be shipped again is what counts.
+            records, _ = segment.count(segment.archived, segment.shipped)
+            segment.marks = [msgspec.structs.replace(segment.marks[0], records=records)]
         return segment, torn
 
     def _save_position(self, segment: Segment) -> None:
@@ -238,17 +281,23 @@ class Journal:
             self._end_segment()  # What follows goes to a new file; readers of this one stop at `size`.
 
     def _delete_old(self) -> None:
-        """Delete shipped segments beyond `keep_bytes`, oldest first; unshipped ones never.
+        """Delete segments that are no longer needed, oldest first; never what is neither shipped nor archived.
 
-        They are kept so that a Redis that lost its tail can be filled again. When records are archived to Parquet,
-        the archiver takes this over: a segment then goes once all of it is archived.
+        Without an archive, shipped ones are kept for a while so that a Redis that lost its tail can be filled again.
         """
-        done = [segment for segment in self.segments if segment.closed and segment.shipped >= segment.size]
+        closed = [segment for segment in self.segments if segment.closed]
+        if self._keep_bytes is None:
+            for segment in closed:
+                if segment.archived >= segment.size:
+                    self._remove(segment)
+            return
+        done = [segment for segment in closed if segment.shipped >= segment.size]
         excess = sum(segment.size for segment in done) - self._keep_bytes
         for segment in done:
             if excess <= 0:
                 break
             excess -= segment.size
+            self.released += segment.unarchived
             self._remove(segment)
 
     def _remove(self, segment: Segment) -> None:

@@ -1,7 +1,11 @@
-"""What the log counts. Both equations hold whenever the event loop looks:
+"""What the log counts. These equations hold whenever the event loop looks:
 
 accepted = journaled + bypassed + dropped + queued
 journaled + adopted + rewound = shipped - bypassed + lost + pending
+journaled + taken over = archived + unarchived + released + vanished
+
+The third one counts records, each once however often it was shipped. What is released has no archive to go to; what
+was bypassed is in Redis alone until it is archived.
 """
 
 from collections.abc import Callable
@@ -29,6 +33,8 @@ class LogMetrics:
         self.bypassed = counter("bypassed", "Records sent to Redis from memory, the journal being unwritable.")
         self.adopted = counter("adopted", "Unshipped records found in journals of dead processes.")
         self.rewound = counter("rewound", "Records to be shipped again, since Redis lost them.")
+        self.taken_over = counter("taken_over", "Unarchived records found in journals of dead processes.")
+        self.vanished = counter("vanished", "Journaled records whose file vanished before they were archived.")
         self.lost = counter("lost", "Journaled records whose file vanished before they were shipped.")
         self.torn = counter("torn_records", "Damaged stretches passed over in journals of dead processes.")
         self.ship_errors = counter("ship_errors", "Failed attempts to ship a batch.")
@@ -36,6 +42,9 @@ class LogMetrics:
         self._dropped = Counter("bestow_log_dropped", "Records that were not kept.", ["reason"], registry=registry)
         self.queued = gauge("queued", "Records in memory, not in the journal yet.")
         self.pending = gauge("pending", "Journaled records that Redis has not acknowledged.")
+        self.unarchived = gauge("unarchived", "Journaled records that the archive is not known to have.")
+        self.archived = gauge("archived", "Records of this process's journals that the archive turned out to have.")
+        self.released = gauge("released", "Records deleted from the journal (log.keep_bytes), there being no archive.")
         self.journal_bytes = gauge("journal_bytes", "Bytes of journal on disk, shipped segments included.")
         self.lag = gauge("ship_lag_seconds", "Age of the oldest journaled record that Redis has not acknowledged.")
         self.dropped_total = 0
@@ -54,11 +63,17 @@ class LogMetrics:
         *,
         queued: Callable[[], int],
         pending: Callable[[], int],
+        unarchived: Callable[[], int],
+        archived: Callable[[], int],
+        released: Callable[[], int],
         size: Callable[[], int],
         lag: Callable[[], float],
     ) -> None:
         """Gauges are read when they are scraped."""
         self.queued.set_function(queued)
         self.pending.set_function(pending)
+        self.unarchived.set_function(unarchived)
+        self.archived.set_function(archived)
+        self.released.set_function(released)
         self.journal_bytes.set_function(size)
         self.lag.set_function(lag)

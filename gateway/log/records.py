@@ -22,6 +22,8 @@ Outcome = Literal[
     "cancelled",  # the client went away first, or another prompt of the same request failed
 ]
 
+Training = Literal["none", "tenant", "shared"]
+
 FeedbackKind = Literal["thumbs", "rating", "preference", "correction", "comment", "flag"]
 
 
@@ -56,12 +58,13 @@ class ScoreRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 class CandidateRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One sampled completion. Times are milliseconds since the request arrived.
 
-    wave: 0 for the first sampling, 1 for the second try after none was safe.
-    propensity: the probability that the selection rule picks this candidate given all scores.
+    wave: 0 for the first sampling, 1 for the next, where the strategy went on or none was safe, ...
+    propensity: the probability that this candidate is delivered first, given all scores; see `Selection`.
     reward: the raw reward, or None with `reward_error`.
     broken: why it does not keep the form that was asked for (a schema, a tool's arguments).
     scores: what each scorer that was asked said, by name@N: the reward model's and those of the stages before it.
-    pruned_by: the stage that gave it up, its scorer's name@N. second_check: that guard's verdict, where it was asked.
+    pruned_by: the stage that gave it up, its scorer's name@N; where finish_reason is None too, before its end, and
+    `scores` are of a beginning of it. second_check: that guard's verdict, where it was asked.
     """
 
     index: int
@@ -82,6 +85,44 @@ class CandidateRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     scores: dict[str, ScoreRecord] = {}
     pruned_by: str | None = None
     second_check: Verdict | None = None
+
+
+class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the winner was chosen. With the candidates' propensities, `refusal` and `fallback` sum to 1.
+
+    rule: with its parameter. refusal: probability that nothing is delivered. fallback: that no reward came and the
+    first safe candidate is taken. kl_bound: most nats between what is delivered and the policy's own (safe) answers.
+    """
+
+    rule: str = "argmax"
+    refusal: float = 0.0
+    fallback: float = 0.0
+    kl_bound: float | None = None
+
+
+class Piece(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A possible next piece of an answer that is built piece by piece.
+
+    after: which of the round before it goes on from; 0 in the first round. reward: of the answer up to its end.
+    propensity: the probability that the answer goes on with it. kept: it does, or may.
+    """
+
+    text: str
+    tokens: int
+    after: int = 0
+    token_ids: list[int] | None = None
+    reward: float | None = None
+    reward_error: str | None = None
+    verdict: Verdict | None = None
+    finish_reason: str | None = None
+    propensity: float = 0.0
+    kept: bool = False
+
+
+class Round(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The pieces that were sampled and judged together."""
+
+    pieces: list[Piece]
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -115,6 +156,10 @@ class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
     n: candidates sampled in a wave. asked: what that would have been, where the load left less of it.
     safety_model: name@N of the guards, joined by a plus sign. second_check: of the guard that read the winner again.
     reference: the expected answer, where the request gave one to its verifiers.
+    selection: how the winner was chosen; None where nothing was decided.
+    rounds: what was sampled on the way, where an answer is built piece by piece.
+    training: whose models it may train: nobody's, its tenant's, all (shared). omitted: what the log was told not to
+    keep of it (prompts, media). redacted: how much was taken out of its texts, by kind.
     """
 
     id: str
@@ -148,6 +193,11 @@ class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
     timings: Timings = Timings()
     second_check: str | None = None
     reference: str | None = None
+    selection: Selection | None = None
+    rounds: list[Round] = []
+    training: Training = "none"
+    omitted: list[str] = []
+    redacted: dict[str, int] = {}
 
 
 class Feedback(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -155,7 +205,7 @@ class Feedback(msgspec.Struct, frozen=True, omit_defaults=True):
 
     value: bool (thumbs), 1-8 (rating), 1-4 (preference), text (correction, comment), a reason (flag).
     candidate, over: indices into the interaction's candidates.
-    retracted: the vote was taken back.
+    retracted: the vote was taken back. training, redacted: as of an interaction.
     """
 
     id: str
@@ -170,6 +220,8 @@ class Feedback(msgspec.Struct, frozen=True, omit_defaults=True):
     comment: str | None = None
     tenant: str = "default"
     retracted: bool = False
+    training: Training = "none"
+    redacted: dict[str, int] = {}
 
     @property
     def vote_key(self) -> str:

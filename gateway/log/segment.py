@@ -1,56 +1,91 @@
-"""A segment: one journal file, and how much of it Redis has acknowledged.
+"""A segment: one journal file, how much of it Redis has acknowledged, and how much the archive has.
 
-Beside `<name>.seg` lies `<name>.seg.shipped`: the offset up to which records were acknowledged and the last stream
-entry they became. It is one short block written in place, after the acknowledgement, so a crash between the two
-ships a batch twice and never skips one.
+    header | archived | shipped, not known to be archived (`marks`) | not shipped | size
+
+Beside `<name>.seg` lies `<name>.seg.shipped` with both offsets and the stream entries that the middle part became. It
+is one short block written in place, after the acknowledgement, so a crash between the two ships a batch twice and
+never skips one.
 """
 
 import os
-from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from gateway.log.frames import FILE_HEADER, Parsed, parse
+from gateway.log.watermarks import Watermarks, entry_order
 
-POSITION_BYTES = 256
-MARKS_KEPT = 1024
+POSITION_BYTES = 1024
+MARKS_KEPT = 64
 
 
-class Mark(msgspec.Struct, frozen=True):
-    """The records from `start` on became, as their last, this entry of this stream.
+class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The `records` from offset `start` on became entries of streams, up to these: stream -> its last entry's id.
 
-    If Redis loses that entry (a crash before its fsync, a failover), the records from `start` are shipped again.
+    run: Redis's run id when it took them, or when they were last seen there. If Redis loses one of the entries before
+    it is archived (a crash before its fsync, a failover), the records from `start` are shipped again. Streams whose
+    entries are archived are left out.
     """
 
     start: int
-    stream: str
-    entry: str
+    records: int
+    entries: dict[str, str]
+    run: str = ""
+
+    def without_archived(self, watermarks: Watermarks) -> "Mark":
+        left = {
+            stream: entry for stream, entry in self.entries.items() if not watermarks.cover(self.run, stream, entry)
+        }
+        return self if len(left) == len(self.entries) else Mark(self.start, self.records, left, self.run)
 
 
-class Position(msgspec.Struct, frozen=True):
-    """The content of a `.shipped` file."""
+class Position(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The content of a `.shipped` file. mark: of all that lies between the offsets `archived` and `offset`."""
 
     offset: int
-    stream: str = ""
-    entry: str = ""
+    archived: int = 0
+    mark: Mark | None = None
 
 
 @dataclass(eq=False)
 class Segment:
-    """size: bytes written whole. shipped: offset of the first unacknowledged byte. pending: records from there on."""
+    """size: bytes written whole. archived, shipped: offsets, see above. pending: records that are not shipped."""
 
     path: Path
     size: int = len(FILE_HEADER)
+    archived: int = len(FILE_HEADER)
     shipped: int = len(FILE_HEADER)
     pending: int = 0
     closed: bool = False
-    marks: deque[Mark] = field(default_factory=lambda: deque(maxlen=MARKS_KEPT))
+    marks: list[Mark] = field(default_factory=list)
 
     @property
     def position_path(self) -> Path:
         return self.path.with_name(self.path.name + ".shipped")
+
+    @property
+    def unarchived(self) -> int:
+        """Records that are not known to be archived, unshipped ones included."""
+        return self.pending + sum(mark.records for mark in self.marks)
+
+    def add(self, mark: Mark) -> None:
+        """The records behind the last mark were shipped."""
+        self.marks.append(mark)
+        if len(self.marks) > MARKS_KEPT:
+            marks = list(self.marks)
+            pairs = zip(marks[::2], marks[1::2], strict=False)
+            odd = marks[-1:] if len(marks) % 2 else []
+            self.marks = [*(merged(first, second) for first, second in pairs), *odd]
+
+    def settle(self, watermarks: Watermarks) -> int:
+        """Give up the marks in front whose records are archived. How many records those are."""
+        marks = [mark.without_archived(watermarks) for mark in self.marks]
+        known = next((i for i, mark in enumerate(marks) if mark.entries), len(marks))
+        records = sum(mark.records for mark in marks[:known])
+        self.marks = marks[known:]
+        self.archived = self.marks[0].start if self.marks else self.shipped
+        return records
 
     def read(self, start: int, *, max_bytes: int, limit: int | None = None, end: int | None = None) -> Parsed:
         """Entries from offset `start`: about `max_bytes`, at least one where there is one. Raises OSError.
@@ -84,9 +119,12 @@ class Segment:
         return records, torn
 
     def save_position(self) -> None:
-        """Write how far it is shipped. Raises OSError."""
-        last = self.marks[-1] if self.marks else Mark(0, "", "")
-        block = msgspec.json.encode(Position(self.shipped, last.stream, last.entry)).ljust(POSITION_BYTES - 1) + b"\n"
+        """Write how far it is archived and shipped. Raises OSError."""
+        mark = None
+        for one in self.marks:
+            mark = one if mark is None else merged(mark, one)
+        position = Position(self.shipped, self.archived, mark)
+        block = msgspec.json.encode(position).ljust(POSITION_BYTES - 1) + b"\n"
         descriptor = os.open(self.position_path, os.O_CREAT | os.O_WRONLY, 0o600)
         try:
             os.pwrite(descriptor, block, 0)
@@ -96,6 +134,18 @@ class Segment:
     def delete(self) -> None:
         self.path.unlink(missing_ok=True)
         self.position_path.unlink(missing_ok=True)
+
+
+def merged(first: Mark, second: Mark) -> Mark:
+    """One mark for what two cover, the second behind the first.
+
+    Where they are of different runs it is of none, so that only finding its entries in Redis proves anything.
+    """
+    entries = dict(first.entries)
+    for stream, entry in second.entries.items():
+        entries[stream] = max(entries.get(stream, entry), entry, key=entry_order)
+    run = first.run if first.run == second.run else "?"
+    return Mark(first.start, first.records + second.records, entries, run)
 
 
 def load(path: Path) -> Segment | None:
@@ -115,6 +165,10 @@ def load(path: Path) -> Segment | None:
     except (FileNotFoundError, msgspec.DecodeError):
         return segment  # Not shipped as far as we can tell; shipping twice is harmless.
     segment.shipped = min(max(position.offset, start), segment.size)
-    if position.entry and segment.shipped > start:
-        segment.marks.append(Mark(start, position.stream, position.entry))
+    segment.archived = min(max(position.archived, start), segment.shipped)
+    if segment.archived < segment.shipped:
+        if position.mark is None:  # Written by an earlier version, which did not say: find out by shipping again.
+            segment.shipped = segment.archived
+        else:
+            segment.marks.append(msgspec.structs.replace(position.mark, start=segment.archived))
     return segment

@@ -5,15 +5,16 @@ read-only, out of memory) it tries again after a jittered pause of 50 ms to 2 s,
 holds what waits. After a time-out batches get smaller, so that a slow server makes progress.
 
 Redis may forget what it acknowledged: `appendfsync everysec` loses seconds, a failover may lose more. When the
-server's run id changes, and after every outage, the entries that recent batches became are looked up, and where one
-is missing the journal is shipped again from there.
+server's run id changes, and after every outage, the entries that batches became and that are not archived are looked
+up, and where one is missing the journal is shipped again from there. Once a second the shipper asks how far the archive
+has come, and what it has leaves the journal.
 """
 
 import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -27,6 +28,7 @@ from gateway.log.outage import Outage
 from gateway.log.records import Feedback
 from gateway.log.segment import Mark
 from gateway.log.sink import Sent
+from gateway.log.watermarks import Watermarks
 from gateway.tasks import being_cancelled
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ class Sink(Protocol):
     async def lost(self, stream: str, ids: Sequence[str]) -> set[str]: ...
 
     async def run_id(self) -> str: ...
+
+    async def archived(self) -> Watermarks: ...
 
 
 class Runner(Protocol):
@@ -81,7 +85,8 @@ class Shipper:
         self._grew = asyncio.Event()
         self._limit = BATCH_RECORDS
         self._head_time: float | None = None
-        self._run_id: str | None = None
+        self._run_id = "?"  # Of no Redis.
+        self._settled = Watermarks()
         self._suspicious = True
         self._next_heartbeat = 0.0
         self._next_adoption = 0.0
@@ -139,7 +144,7 @@ class Shipper:
         sent = await self._sink.send(batch.entries)
         self._worked()
         self._limit = min(BATCH_RECORDS, self._limit * 2)
-        mark = Mark(batch.start, sent.stream, sent.entry)
+        mark = Mark(batch.start, len(batch.entries), sent.entries, self._run_id)
         await self._in_thread(lambda: self._journal.acknowledge(batch, mark))
         self._head_time = None
         for kind, count in sent.counts.items():
@@ -164,23 +169,31 @@ class Shipper:
         if not self._suspicious and now < self._next_heartbeat:
             return False
         run_id = await self._sink.run_id()
+        watermarks = await self._sink.archived()
         suspicious = self._suspicious or run_id != self._run_id
-        rewound = await self._ship_lost_again() if suspicious else 0
+        if suspicious or watermarks != self._settled:
+            await self._settle(watermarks)
+        rewound = await self._ship_lost_again(run_id) if suspicious else 0
         self._run_id, self._suspicious = run_id, False
         self._next_heartbeat = now + HEARTBEAT_S
         return rewound > 0
 
-    async def _ship_lost_again(self) -> int:
+    async def _settle(self, watermarks: Watermarks) -> None:
+        await self._in_thread(lambda: self._journal.settle(watermarks))
+        self._settled = watermarks
+
+    async def _ship_lost_again(self, run_id: str) -> int:
         rewound = 0
         for segment in list(self._journal.segments):
-            streams = {mark.stream for mark in segment.marks}
+            streams = {stream for mark in segment.marks for stream in mark.entries}
             gone = {stream: await self._sink.lost(stream, _ids(segment.marks, stream)) for stream in streams}
-            missing = [mark.start for mark in segment.marks if mark.entry in gone[mark.stream]]
-            if not missing:
-                continue
-            # Older batches of this segment have no marks any more: where even the oldest mark is lost, so may they be.
-            offset = 0 if missing[0] == segment.marks[0].start else missing[0]
-            rewound += await self._in_thread(lambda: self._journal.rewind(segment, offset))  # noqa: B023
+            missing = [mark.start for mark in segment.marks if _lost(mark, gone)]
+            if missing:  # Or it was archived and trimmed a moment ago.
+                watermarks = await self._sink.archived()
+                missing = [mark.start for mark in segment.marks if _lost(mark.without_archived(watermarks), gone)]
+            if missing:
+                rewound += await self._in_thread(lambda: self._journal.rewind(segment, missing[0]))  # noqa: B023
+            await self._in_thread(lambda: self._journal.seen(segment, run_id))  # noqa: B023
         if rewound:
             self._metrics.rewound.inc(rewound)
             logger.warning("Redis has lost records it had acknowledged; %d are shipped again.", rewound)
@@ -199,6 +212,7 @@ class Shipper:
                 continue
             self._metrics.adopted.inc(adopted.records)
             self._metrics.torn.inc(adopted.torn)
+            self._metrics.taken_over.inc(adopted.unarchived)
             self._suspicious = self._suspicious or adopted.segments > 0
             if adopted.records or adopted.torn:
                 logger.warning(
@@ -210,8 +224,14 @@ class Shipper:
     async def _forget_vanished(self) -> None:
         if self._search_vanished:
             self._search_vanished = False
-            self._metrics.lost.inc(await self._in_thread(self._journal.forget_vanished))
+            vanished = await self._in_thread(self._journal.forget_vanished)
+            self._metrics.lost.inc(vanished.unshipped)
+            self._metrics.vanished.inc(vanished.unarchived)
 
 
 def _ids(marks: Sequence[Mark], stream: str) -> list[str]:
-    return [mark.entry for mark in marks if mark.stream == stream]
+    return [mark.entries[stream] for mark in marks if stream in mark.entries]
+
+
+def _lost(mark: Mark, gone: Mapping[str, set[str]]) -> bool:
+    return any(entry in gone[stream] for stream, entry in mark.entries.items())

@@ -19,6 +19,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from gateway.log.frames import Entry, Kind
 from gateway.log.keys import feedback_key, interactions_key, shadow_key, votes_key
 from gateway.log.records import SCHEMA_VERSION, Feedback, decode_feedback
+from gateway.log.watermarks import Watermarks, read_watermarks
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,8 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[4])
 return 1
 """
 
-# KEYS: stream. ARGV: entry ids. Returns 1 for each that Redis lost, 0 for those there or trimmed away on purpose
-# (older than the oldest entry, or the stream is there but empty).
+# KEYS: stream. ARGV: '1' where somebody else trims streams, entry ids. Returns 1 for each that Redis lost, 0 for those
+# that are there or may have been trimmed away on purpose (by somebody else, and older than the oldest entry).
 LOST = """
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 local present = redis.call('EXISTS', KEYS[1]) == 1
@@ -55,19 +56,21 @@ local function parts(id)
   local ms, n = string.match(id, '^(%d+)-(%d+)$')
   return tonumber(ms), tonumber(n)
 end
-local out = {}
-for i, id in ipairs(ARGV) do
-  local lost = 0
-  if not present then
-    lost = 1
-  elseif first and #redis.call('XRANGE', KEYS[1], id, id) == 0 then
-    local ms, n = parts(id)
-    local first_ms, first_n = parts(first[1])
-    if ms > first_ms or (ms == first_ms and n > first_n) then
-      lost = 1
-    end
+local function trimmed(id)
+  if ARGV[1] ~= '1' or not present then
+    return false
   end
-  out[i] = lost
+  if not first then
+    return true
+  end
+  local ms, n = parts(id)
+  local first_ms, first_n = parts(first[1])
+  return ms < first_ms or (ms == first_ms and n < first_n)
+end
+local out = {}
+for i = 2, #ARGV do
+  local here = #redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i]) > 0
+  out[i - 1] = (here or trimmed(ARGV[i])) and 0 or 1
 end
 return out
 """
@@ -79,20 +82,24 @@ Call = tuple[str, str, tuple[str | bytes, ...]]  # script, key, arguments
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """What Redis acknowledged: the last entry and its stream, records by kind, and the votes among them."""
+    """What Redis acknowledged: the last entry of each stream, records by kind, and the votes among them."""
 
-    stream: str
-    entry: str
+    entries: dict[str, str]
     counts: dict[Kind, int]
     votes: list[Feedback]
 
 
 class RedisSink:
-    """Writes to one shard's streams. Methods raise redis.exceptions.RedisError; nothing is retried here."""
+    """Writes to one shard's streams. Methods raise redis.exceptions.RedisError; nothing is retried here.
 
-    def __init__(self, redis: Redis, shard: str) -> None:
+    archived: only the archiver trims the streams, so that an entry which is neither there nor archived is lost. Without
+    it, whoever keeps the streams short does so from their old end.
+    """
+
+    def __init__(self, redis: Redis, shard: str, *, archived: bool = False) -> None:
         self._redis = redis
         self._shard = shard
+        self._archived = archived
 
     async def send(self, entries: Sequence[Entry]) -> Sent:
         """Append all entries (at least one) to their streams and cast the votes among them."""
@@ -115,25 +122,26 @@ class RedisSink:
                 calls.append((APPEND, key, (version, *payloads)))
         replies = await self._run(calls)
         counts = {Kind.INTERACTION: len(interactions), Kind.FEEDBACK: len(feedback), Kind.SHADOW: len(shadow)}
-        return Sent(calls[-1][1], _text(replies[-1]), counts, [vote for vote, _ in votes])
+        last = {key: _text(reply) for (script, key, _), reply in zip(calls, replies, strict=True) if script is APPEND}
+        return Sent(last, counts, [vote for vote, _ in votes])
 
     async def lost(self, stream: str, ids: Sequence[str]) -> set[str]:
-        """Those of the entry ids, once acknowledged, that the stream no longer knows although it should."""
+        """Those of the entry ids, once acknowledged and not archived, that the stream no longer knows."""
         gone: set[str] = set()
+        trimmed = "0" if self._archived else "1"
         for start in range(0, len(ids), _LOST_CHUNK):
             chunk = tuple(ids[start : start + _LOST_CHUNK])
-            (flags,) = await self._run([(LOST, stream, chunk)])
+            (flags,) = await self._run([(LOST, stream, (trimmed, *chunk))])
             gone.update(identifier for identifier, flag in zip(chunk, flags, strict=True) if flag)
         return gone
 
     async def run_id(self) -> str:
-        """Changes when Redis restarts or another server takes over; empty where the server will not tell."""
-        try:
-            info = await self._redis.info("server")
-        except ResponseError:
-            await self._redis.ping()
-            return ""
-        return str(info.get("run_id", ""))
+        """See `redis_run_id`."""
+        return await redis_run_id(self._redis)
+
+    async def archived(self) -> Watermarks:
+        """How far the archive has come; nothing without an archive."""
+        return await read_watermarks(self._redis, self._shard) if self._archived else Watermarks()
 
     async def _run(self, calls: Sequence[Call]) -> list[Any]:
         replies = await self._execute(calls)
@@ -153,6 +161,16 @@ class RedisSink:
         for script, key, arguments in calls:
             pipeline.evalsha(_SHA[script], 1, key, *arguments)
         return list(await pipeline.execute(raise_on_error=False))
+
+
+async def redis_run_id(redis: Redis) -> str:
+    """Changes when Redis restarts or another server takes over; empty where the server will not tell."""
+    try:
+        info = await redis.info("server")
+    except ResponseError:
+        await redis.ping()
+        return ""
+    return str(info.get("run_id", ""))
 
 
 def _decoded(payload: bytes) -> tuple[Feedback, bytes] | None:

@@ -1,10 +1,11 @@
 """The log as the gateway uses it: `accept` on the request path, all else behind it.
 
-    accept -> queue in memory -> (thread) encode, journal -> (shipper) Redis
+    accept -> queue in memory -> (thread) redact, encode, journal -> (shipper) Redis
 
-The request path pays for one append to a bounded queue. A background task encodes and journals what waits, every
-`flush_ms` or as soon as FLUSH_RECORDS wait. Where the journal cannot be written, records go from the queue straight
-to Redis; where Redis does not answer either they stay queued, and only a full queue drops records, counted.
+The request path pays for one append to a bounded queue. A background task redacts (`privacy`), encodes and journals
+what waits, every `flush_ms` or as soon as FLUSH_RECORDS wait. Where the journal cannot be written, records go from the
+queue straight to Redis; where Redis does not answer either they stay queued, and only a full queue drops records,
+counted.
 """
 
 import asyncio
@@ -26,11 +27,15 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.config import LogConfig
+from gateway.log.archive.opening import archive_of, archives
 from gateway.log.feedback import FeedbackStore, Votes
 from gateway.log.frames import Entry, Kind
 from gateway.log.journal import Journal
 from gateway.log.metrics import DropReason, LogMetrics
 from gateway.log.outage import Outage
+from gateway.log.privacy.policy import Policies
+from gateway.log.privacy.redactor import Count
+from gateway.log.privacy.treatment import Privacy, rule_of
 from gateway.log.records import Feedback, Interaction, Record, ShadowScores, encode
 from gateway.log.shipper import Shipper
 from gateway.log.sink import RedisSink
@@ -59,7 +64,8 @@ class LogHealth(msgspec.Struct, frozen=True):
 class RecordLog:
     """One process's log. redis: from `connection.connect`, or None to journal only; the caller closes it.
 
-    clock: seconds since 1970.
+    clock: seconds since 1970. policies: what is kept, of whom; None: what the settings say of all.
+    Raises ConfigError for a redactor that is not there.
     """
 
     def __init__(
@@ -69,25 +75,27 @@ class RecordLog:
         redis: Redis | None,
         registry: CollectorRegistry,
         *,
+        policies: Policies | None = None,
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
         self._settings = settings
         self._queue: deque[Record] = deque()
         self._metrics = LogMetrics(registry)
+        self.privacy = Privacy(policies or Policies(rule_of(settings.keep), {}), settings, registry)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="bestow-journal")
         self._journal = Journal(
             data_dir / "journal",
             segment_bytes=settings.segment_bytes,
-            keep_bytes=settings.keep_bytes,
+            keep_bytes=None if archives(settings.archive) else settings.keep_bytes,
             clock=clock,
         )
-        self._feedback = FeedbackStore(redis, settings.shard)
+        self._feedback = FeedbackStore(redis, settings.shard, archive=archive_of(settings.archive, data_dir))
         rng = rng or random.Random()
         self._sink: RedisSink | None = None
         self._shipper: Shipper | None = None
         if redis is not None:
-            self._sink = RedisSink(redis, settings.shard)
+            self._sink = RedisSink(redis, settings.shard, archived=archives(settings.archive))
             self._shipper = Shipper(
                 self._journal,
                 self._sink,
@@ -108,6 +116,9 @@ class RecordLog:
         self._metrics.watch(
             queued=lambda: len(self._queue),
             pending=lambda: self._journal.pending,
+            unarchived=lambda: self._journal.unarchived,
+            archived=lambda: self._journal.archived,
+            released=lambda: self._journal.released,
             size=lambda: self._journal.bytes,
             lag=lag,
         )
@@ -127,6 +138,12 @@ class RecordLog:
         self._metrics.accepted.inc()
         if self._closing or len(self._queue) >= self._settings.queue_records:
             self._metrics.drop("closed" if self._closing else "queue_full")
+            return False
+        try:
+            record = self.privacy.received(record)
+        except Exception:  # It may hold anything: what cannot be redacted is not kept.
+            logger.exception("A record is dropped since it could not be redacted")
+            self._metrics.drop("unencodable")
             return False
         self._queue.append(record)
         if isinstance(record, Feedback):
@@ -218,13 +235,14 @@ class RecordLog:
         records = list(islice(self._queue, FLUSH_RECORDS))
         if not records:
             return
-        encoded = await self._in_thread(functools.partial(_encode_all, records))
+        encoded, redactions = await self._in_thread(functools.partial(_encode_all, records, self.privacy))
         entries = [entry for entry in encoded if entry is not None]
         journaled = await self._write_journal(entries)
         if not journaled:
             await self._bypass(entries)
         for _ in records:
             self._queue.popleft()
+        self.privacy.count(redactions)
         if journaled:
             self._metrics.journaled.inc(len(entries))
         else:
@@ -273,13 +291,20 @@ async def _until(condition: Callable[[], bool], timeout_s: float) -> bool:
     return True
 
 
-def _encode_all(records: Sequence[Record]) -> list[Entry | None]:
-    """Each record's bytes; None for one that cannot be JSON at all."""
-    return [_encoded(record) for record in records]
+def _encode_all(records: Sequence[Record], privacy: Privacy) -> tuple[list[Entry | None], Count]:
+    """Each record's bytes, None for one that cannot be redacted or be JSON at all; and what was taken out of all."""
+    redactions = Count()
+    return [_encoded(record, privacy, redactions) for record in records], redactions
 
 
-def _encoded(record: Record) -> Entry | None:
+def _encoded(record: Record, privacy: Privacy, redactions: Count) -> Entry | None:
     kind = _KINDS[type(record)]
+    try:
+        record, counts = privacy.prepared(record)
+        redactions.update(counts)
+    except Exception:
+        logger.exception("A record is dropped since it could not be redacted")
+        return None
     try:
         return Entry(kind, encode(record))
     except Exception as error:

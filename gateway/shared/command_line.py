@@ -1,12 +1,13 @@
-"""What the commands share that ask a gateway's admin API: their options, and how they print."""
+"""What the commands share that ask a gateway's admin API: their options, how they read KEY=VALUE, how they print."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import typer
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -36,6 +37,20 @@ def with_reason(path: str, reason: str | None) -> str:
 def made_by(note: Mapping[str, Any]) -> str:
     """Who changed something and why, in words."""
     return f"by {note['by']}" + (f": {plain(note['reason'])}" if note["reason"] else "")
+
+
+def read_changes(changes: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE, values as in YAML. Raises BadParameter."""
+    found: dict[str, Any] = {}
+    for one in changes:
+        key, equals, value = one.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(f"{one!r} is no KEY=VALUE, such as n=4")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise typer.BadParameter(f"the value of {key} is no YAML; quote it") from None
+    return found
 
 
 def plain(text: str) -> str:

@@ -46,6 +46,12 @@ class Metrics:
             ["model", "reason"],
             registry=registry,
         )
+        self.strategy_replaced = Counter(
+            "bestow_strategy_replaced",
+            "Requests for which another strategy was followed than the profile's, by that and why.",
+            ["model", "strategy", "reason"],
+            registry=registry,
+        )
         self.candidates = Counter(
             "bestow_candidates",
             "Candidates by what became of them: delivered, passed_over, pruned, flagged, unjudged.",

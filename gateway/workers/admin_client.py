@@ -12,7 +12,7 @@ from typing import Any
 from gateway.config import load
 from gateway.errors import ConfigError, StartError
 from gateway.launch.addresses import gateway_endpoint
-from gateway.log.commands import DEFAULT_CONFIGS
+from gateway.log.source import DEFAULT_CONFIGS
 from scorers.endpoint import Endpoint
 from scorers.tls import tls_problem
 

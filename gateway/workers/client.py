@@ -162,13 +162,24 @@ class WorkerClient:
         """How many tokens the prompt of a request has: a conversation in the policy's own template, text, or ids."""
         if isinstance(prompt := body.get("prompt"), list):
             return len(prompt)
-        keys = _PROMPT_KEYS if prompt is not None else _MESSAGES_KEYS
-        request = {key: body[key] for key in keys if body.get(key) is not None}
-        data = await self._json("POST", "/tokenize", request, timeout_s)
         try:
-            return int(data["count"])
+            return int((await self._tokenized(body, timeout_s))["count"])
         except (KeyError, TypeError, ValueError):
             raise WorkerError("the worker's /tokenize gave no count") from None
+
+    async def prompt_ids(self, body: Mapping[str, Any], timeout_s: float = 10.0) -> list[int]:
+        """The token ids of a request's prompt. Raises NotServed where the worker does not say."""
+        if isinstance(prompt := body.get("prompt"), list):
+            return prompt
+        try:
+            return [int(token) for token in (await self._tokenized(body, timeout_s))["tokens"]]
+        except (KeyError, TypeError, ValueError):
+            raise WorkerError("the worker's /tokenize gave no tokens") from None
+
+    async def _tokenized(self, body: Mapping[str, Any], timeout_s: float) -> Any:
+        keys = _PROMPT_KEYS if body.get("prompt") is not None else _MESSAGES_KEYS
+        request = {key: body[key] for key in keys if body.get(key) is not None}
+        return await self._json("POST", "/tokenize", request, timeout_s)
 
     async def detokenize(self, model: str, tokens: Sequence[int], timeout_s: float = 10.0) -> str:
         """The text that token ids stand for. Raises NotServed where the worker does not say."""
@@ -177,16 +188,25 @@ class WorkerClient:
             raise WorkerError("the worker's /detokenize gave no text")
         return str(data["prompt"])
 
+    async def derender(self, path: str, body: Mapping[str, Any], timeout_s: float = 10.0) -> Any:
+        """What its parsers make of token ids (see `workers.reading`). Raises NotServed where it is not open to us."""
+        try:
+            return await self._json("POST", f"{path}/derender", body, timeout_s)
+        except WorkerRefused:
+            # So vLLM says that it runs without --enable-scale-out.
+            raise NotServed("the worker does not read token ids") from None
+
     async def relay(self, path: str, body: Mapping[str, Any]) -> bytes:
         """The worker's own answer to a request, as it came. Raises NotServed, WorkerUnreachable, or its error."""
         return await self._raw("POST", path, body, None)
 
     async def sample(
-        self, body: Mapping[str, Any], *, path: str = CHAT_PATH, live: bool = False
+        self, body: Mapping[str, Any], *, path: str = CHAT_PATH, live: bool = False, interval: int | None = None
     ) -> AsyncGenerator[Item, None]:
         """The parts of each choice as they come, each choice as it finishes, and at the end what they used.
 
-        `body` is a chat or text completion request with its own `n`. live: token by token. Closing the generator
+        `body` is a chat or text completion request with its own `n`. live: token by token. interval: tokens between
+        two parts of a choice, of which the first comes at its first token; None: what suits n. Closing the generator
         closes the connection, which makes vLLM abort what still runs.
 
         Raises WorkerUnreachable where nothing was sampled yet, WorkerError where it broke off later, and the worker's
@@ -200,8 +220,10 @@ class WorkerClient:
             "return_token_ids": True,
         }
         # One choice comes token by token even where nobody watches: vLLM counts reasoning tokens right only then.
-        if not live and body.get("n") != 1:
-            request["stream_interval"] = _WHOLE_CHOICES
+        if interval is None and not live and body.get("n") != 1:
+            interval = _WHOLE_CHOICES
+        if interval is not None:
+            request["stream_interval"] = interval
         assembler = ChoiceAssembler()
         async with aclosing(self._chunks(path, request)) as chunks:
             async for chunk in chunks:

@@ -12,7 +12,7 @@ from typing import Any
 from gateway.workers.stream import Accumulator
 
 # They steer by what was sampled so far, or change what the text is; a text completion from ids has lost both.
-_STATEFUL = (
+STATEFUL = (
     "tools",
     "functions",
     "response_format",
@@ -29,7 +29,7 @@ _STATEFUL = (
     "bad_words",
     "return_token_ids",
 )
-_OF_THE_PROMPT = frozenset(
+OF_THE_PROMPT = frozenset(
     {
         "messages",
         "tool_choice",
@@ -77,7 +77,7 @@ async def continuation(
         if not whole.startswith(text):
             return None
         if not whole.endswith("\ufffd"):
-            rest = {key: value for key, value in body.items() if key not in _OF_THE_PROMPT}
+            rest = {key: value for key, value in body.items() if key not in OF_THE_PROMPT}
             left = body["max_tokens"] - kept
             if left < 1:
                 return None
@@ -89,7 +89,7 @@ async def continuation(
 
 
 def _can_continue(body: Mapping[str, Any], prompt_ids: Sequence[int] | None, sampled: Accumulator) -> bool:
-    if any(body.get(key) for key in _STATEFUL) or not prompt_ids or not body.get("max_tokens"):
+    if any(body.get(key) for key in STATEFUL) or not prompt_ids or not body.get("max_tokens"):
         return False
     # A parser in the worker reads reasoning and tool calls out of the text; their ids are not this text's.
     if set(sampled.message) - {"role", "content"}:

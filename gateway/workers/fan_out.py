@@ -44,6 +44,11 @@ class Order:
 
     live: token by token. streamable: whether vLLM streams what was asked for. deadline: on the event loop's clock.
     prompt_bytes: about how long the prompt is. adapter: which of the policy's, or the policy itself.
+    interval: tokens between two parts of the one candidate that is asked for, of which every part counts: where it is
+    sampled again elsewhere, another SampleStart says that its parts begin anew.
+    prompts: for text completions, prompts in token ids instead of the body's, with n candidates each: candidate j of
+    prompt i is number i n + j, and has the seed of candidate j of any other.
+    prefix: the request whose beginning says which worker has read it, where that is not the body.
     """
 
     body: Mapping[str, Any]
@@ -54,6 +59,13 @@ class Order:
     deadline: float = float("inf")
     prompt_bytes: int = 0
     adapter: str | None = None
+    interval: int | None = None
+    prompts: Sequence[Sequence[int]] = ()
+    prefix: Mapping[str, Any] | None = None
+
+    @property
+    def candidates(self) -> int:
+        return self.n * max(1, len(self.prompts))
 
 
 @dataclass(slots=True)
@@ -80,7 +92,8 @@ class FanOut:
         self._pool = pool
         self._order = order
         self._seed = order.body.get("seed")
-        self._key = prefix_key({**order.body, "model": order.adapter} if order.adapter else order.body)
+        read = order.prefix or order.body
+        self._key = prefix_key({**read, "model": order.adapter} if order.adapter else read)
         self._attempts: list[_Attempt] = []
         self._used: set[Worker] = set()
         self._lost_while_sampling = 0
@@ -109,9 +122,9 @@ class FanOut:
 
     def _split(self) -> list[tuple[int, ...]]:
         """Candidates by part: more than one where n is over `split_n` and others have room for it."""
-        n = self._order.n
+        n = self._order.candidates
         count = 1
-        if self._order.streamable and not self._order.live:
+        if self._order.streamable and not self._order.live and not self._order.prompts:
             count = max(1, min(-(-n // self._pool.split_n), self._pool.able(self._order.adapter)))
         bounds = [n * i // count for i in range(count + 1)]
         return [tuple(range(start, stop)) for start, stop in pairwise(bounds)]
@@ -151,7 +164,8 @@ class FanOut:
         """What to ask of other workers for what is missing; empty where a live stream cannot go on."""
         if not (self._order.live and self._live.tokens):
             # vLLM counts seeds upwards from a request's own, so seeded ones go on in runs without gaps.
-            runs = [lost.missing] if self._seed is None else _runs(lost.missing)
+            free = self._seed is None or self._order.prompts
+            runs = [lost.missing] if free else _runs(lost.missing)
             return [_Attempt(run, self._order.body, self._order.path) for run in runs]
         try:
             plan = await continuation(
@@ -178,7 +192,9 @@ class FanOut:
         # Taken before sending: a burst must not pick the same idle worker for all its requests.
         lease = worker.load.take(n, cost)
         request = {**attempt.body, "model": order.adapter or pool.served_name, "n": n}
-        if self._seed is not None:
+        if order.prompts:
+            request |= {"n": order.n, "prompt": [list(order.prompts[number]) for number in self._asked(attempt)]}
+        elif self._seed is not None:
             request["seed"] = self._seed + attempt.wanted[0]
         try:
             async with aclosing(self._from(worker, request, attempt.path)) as items:
@@ -209,12 +225,24 @@ class FanOut:
             lease.close()
             pool.released()
 
+    def _asked(self, attempt: _Attempt) -> list[int]:
+        """The prompts, by number, that an attempt's candidates belong to: all candidates of each are sampled."""
+        return sorted({index // self._order.n for index in attempt.wanted})
+
+    def _index(self, attempt: _Attempt, choice: int) -> int:
+        """Which candidate a choice of the worker's is."""
+        if not self._order.prompts:
+            return attempt.wanted[choice]
+        number, place = divmod(choice, self._order.n)
+        return self._asked(attempt)[number] * self._order.n + place
+
     async def _from(self, worker: Worker, request: Mapping[str, Any], path: str) -> AsyncGenerator[Item, None]:
         if not self._order.streamable:
             for item in await worker.client.complete(request, path=path):
                 yield item
             return
-        async with aclosing(worker.client.sample(request, path=path, live=self._order.live)) as items:
+        sampling = worker.client.sample(request, path=path, live=self._order.live, interval=self._order.interval)
+        async with aclosing(sampling) as items:
             async for item in items:
                 yield item
 
@@ -222,18 +250,20 @@ class FanOut:
         """What of a worker's item goes on to the sampler, with the index that the candidate has here."""
         if isinstance(item, Part):
             attempt.tokens += item.tokens
-            part = _renumbered(item, attempt.wanted[item.index])
+            part = _renumbered(item, self._index(attempt, item.index))
             if self._order.live:
                 self._live.add(part)
             return part
         if isinstance(item, Choice):
-            index = attempt.wanted[item.index]
+            index = self._index(attempt, item.index)
+            if index not in attempt.wanted:
+                return None  # It has come from the worker that was lost.
             attempt.finished.add(index)
             self._pool.sampled(item.tokens)
             whole = self._live if self._order.live and len(self._attempts) > 1 else item
             return replace(item, index=index, message=whole.message, token_ids=whole.token_ids, tokens=whole.tokens)
         if isinstance(item, SampleStart):
-            if self._begun:
+            if self._begun and self._order.interval is None:
                 return None
             self._begun = True
             self._prompt_tokens, self._extras = item.prompt_tokens, dict(item.extras)

@@ -242,6 +242,14 @@ class WorkerPool:
         """The text that token ids stand for. Raises ApiError."""
         return await self._ask(lambda client, model: client.detokenize(model, tokens))
 
+    async def prompt_ids(self, body: Mapping[str, Any], adapter: str | None = None) -> list[int]:
+        """The token ids of a request's prompt. Raises ApiError."""
+        return await self._ask(lambda client, model: client.prompt_ids({**body, "model": model}), adapter)
+
+    async def derender(self, path: str, body: Mapping[str, Any], adapter: str | None = None) -> Any:
+        """What a worker's parsers make of token ids. Raises ApiError; NotServed where none does that."""
+        return await self._ask(lambda client, model: client.derender(path, {**body, "model": model}), adapter)
+
     async def relay(self, path: str, body: Mapping[str, Any]) -> bytes:
         """A worker's own answer to a request that samples nothing. Raises ApiError."""
         return await self._ask(lambda client, model: client.relay(path, {**body, "model": model}))

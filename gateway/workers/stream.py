@@ -145,7 +145,7 @@ class ChoiceAssembler:
             # The usage of a chunk is its choice's so far (vLLM's continuous_usage_stats).
             so_far = self._usage.get("completion_tokens") if len(choices) == 1 and chunk.get("usage") else None
             tokens = len(ids or ()) if so_far is None else so_far - partial.tokens
-            part = Part(index, _delta_of(choice), choice.get("logprobs"), ids, tokens)
+            part = Part(index, delta_of(choice), choice.get("logprobs"), ids, tokens)
             partial.add(part)
             for key in _CHOICE_EXTRAS:
                 if choice.get(key) is not None:
@@ -169,7 +169,7 @@ class ChoiceAssembler:
         return found
 
 
-def _delta_of(choice: dict[str, Any]) -> dict[str, Any]:
+def delta_of(choice: dict[str, Any]) -> dict[str, Any]:
     """The delta of a streamed choice, the message of a whole one, or the text of either kind of text completion."""
     delta = choice.get("delta") or choice.get("message")
     if delta is None:

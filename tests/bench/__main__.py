@@ -13,7 +13,11 @@ import tests.bench
 
 def main() -> int:
     """Run each in a process of its own; the exit code of the first that fails."""
-    names = sorted(module.name for module in pkgutil.iter_modules(tests.bench.__path__) if module.name != "__main__")
+    names = sorted(
+        module.name
+        for module in pkgutil.iter_modules(tests.bench.__path__)
+        if module.name != "__main__" and not module.ispkg
+    )
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("name", nargs="*", help=f"of {', '.join(names)}; none: all of them")
     wanted = parser.parse_args().name or names

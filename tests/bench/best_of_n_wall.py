@@ -1,85 +1,110 @@
-"""What judging adds: best-of-8 through Bestow against one bare vLLM request with n = 8, interleaved in one run.
+"""What judging adds: best-of-n through Bestow against one bare vLLM request with the same n, interleaved in one run.
 
-    python -m tests.bench.best_of_n_wall [rounds]
+    python -m tests.bench.best_of_n_wall [--rounds N] [--n N] [--write]
 
-Starts the real stack. Prints one JSON object: the median of the paired ratios of wall times (same prompt, same seed,
-same sampling), the medians in ms, and where the gateway's time went by its own timings. One request at a time.
+Starts the real stack. One request at a time, scoring and guard on; same prompt, same seeds, same sampling; who is
+asked first takes turns. The ratio of wall times is the median of the prompts' ratios, with a 95 % interval by a
+bootstrap over prompts. The split is by the gateway's own timings, one after the other as they pass (medians, so that
+they do not add up exactly):
+
+    guard     the prompt's verdict              queue     waiting for places at the workers
+    sampling  until the last candidate is in; candidates before it are judged meanwhile
+    scoring   rewards and verdicts that were still missing then
+    gateway   time in which no worker and no scorer was waited for: in between all of these
 """
 
 import argparse
 import asyncio
-import json
 import statistics
-import tempfile
-import time
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import aiohttp
-from redis.asyncio import Redis
-
-from gateway.log import streams
-from tests.e2e import stack as stacks
+from gateway.log.records import Timings
+from tests.bench.shared.demo_stack import Reply, client_of, demo_stack
+from tests.bench.shared.paired import less, median_ratio
+from tests.bench.shared.report import progress, show, table, told
 from tests.e2e.stack import Stack
 from training.demo.prompts import held_out_prompts
 
-N = 8
-SAMPLING = {"temperature": 1.0, "max_tokens": 96}
+SEED = 77
+PROFILE = "wall"
 
 
-async def timed(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> float:
-    """Milliseconds until the whole answer is there."""
-    begun = time.perf_counter()
-    async with session.post(f"{url}/v1/chat/completions", json=body) as reply:
-        assert reply.status == 200, await reply.text()
-        await reply.read()
-    return (time.perf_counter() - begun) * 1000
-
-
-async def measure(stack: Stack, rounds: int) -> dict[str, Any]:
-    guided: list[float] = []
-    bare: list[float] = []
-    async with aiohttp.ClientSession() as session:
-        for seed, messages in enumerate(held_out_prompts(rounds, seed=77)):
-            common = {"messages": messages, "seed": 1000 * seed, **SAMPLING}
-            ours = {"model": "bestow-demo", "guidance": {"n": N}, **common}
-            theirs = {"model": "demo-policy", "n": N, **common}
-            # Whoever comes second finds the prompt in vLLM's prefix cache: take turns.
-            for which in ("ours", "theirs") if seed % 2 else ("theirs", "ours"):
-                if which == "ours":
-                    guided.append(await timed(session, stack.url, ours))
-                else:
-                    bare.append(await timed(session, stack.worker_url, theirs))
-    await asyncio.sleep(1)
-    redis = Redis.from_url(stack.redis_url)
-    records = [one.record for one in await streams.interactions(redis, "0").last(rounds)]
-    await redis.aclose()
-    split = {
-        name: round(statistics.median(getattr(record.timings, name) for record in records if record.candidates), 2)
-        for name in ("guard_ms", "sampling_ms", "scoring_tail_ms", "overhead_ms", "total_ms")
-    }
-    ratios = [ours / theirs for ours, theirs in zip(guided, bare, strict=True)]
+def split(timings: Timings) -> dict[str, float]:
+    """Milliseconds of one request."""
+    before = timings.guard_ms + timings.queue_ms
     return {
-        "rounds": rounds,
-        "n": N,
-        "ratio_median": round(statistics.median(ratios), 3),
-        "ratio_quartiles": [round(one, 3) for one in statistics.quantiles(ratios, n=4)],
-        "guided_ms": round(statistics.median(guided), 1),
-        "bare_ms": round(statistics.median(bare), 1),
-        "gateway_split_median_ms": split,
+        "guard": timings.guard_ms,
+        "queue": timings.queue_ms,
+        "sampling": timings.sampling_ms - before,
+        "scoring": timings.scoring_tail_ms,
+        "gateway": timings.overhead_ms,
+        "total": timings.total_ms,
     }
+
+
+async def measure(stack: Stack, rounds: int, n: int) -> tuple[str, dict[str, Any]]:
+    guided: list[Reply] = []
+    bare: list[float] = []
+    async with client_of(stack) as gateway:
+        await gateway.put_profile(PROFILE, {"n": n})
+        with progress("wall time", rounds + 1) as done:
+            # The first one is for warming up: connections, and vLLM's own first time at this many sequences.
+            for number, messages in enumerate(held_out_prompts(rounds + 1, seed=SEED)):
+                seed = 1000 * number
+                # Whoever comes second finds the prompt in vLLM's prefix cache: take turns.
+                if number % 2:
+                    reply = await gateway.ask(PROFILE, messages, seed)
+                    alone = await gateway.bare(messages, seed, n)
+                else:
+                    alone = await gateway.bare(messages, seed, n)
+                    reply = await gateway.ask(PROFILE, messages, seed)
+                # Where the prompt is refused nothing is sampled.
+                if number and reply.refused != "prompt":
+                    guided.append(reply)
+                    bare.append(alone)
+                done()
+        records = await gateway.records([reply.id for reply in guided])
+    return told_of([reply.wall_ms for reply in guided], bare, [split(record.timings) for record in records], n)
+
+
+def told_of(
+    guided: Sequence[float], bare: Sequence[float], splits: Sequence[Mapping[str, float]], n: int
+) -> tuple[str, dict[str, Any]]:
+    """The table, and all figures."""
+    ratio = median_ratio(guided, bare, SEED)
+    medians = {
+        "through Bestow": statistics.median(guided),
+        "vLLM alone": statistics.median(bare),
+        "more": statistics.median(less(guided, bare)),
+    }
+    parts = {name: statistics.median(one[name] for one in splits) for name in splits[0]}
+    found = {
+        "prompts": len(guided),
+        "n": n,
+        "ratio": ratio.as_dict(),
+        "ratio_quartiles": [
+            round(one, 3)
+            for one in statistics.quantiles([one / other for one, other in zip(guided, bare, strict=True)], n=4)
+        ],
+        "median_ms": {name: round(value, 1) for name, value in medians.items()},
+        "split_median_ms": {name: round(value, 2) for name, value in parts.items()},
+    }
+    heads = ("wall time, n = " + str(n), *medians, *(f"of it {name}" for name in parts if name != "total"))
+    cells = [f"{value:.0f} ms" for value in medians.values()]
+    cells += [f"{value:.1f} ms" for name, value in parts.items() if name != "total"]
+    return table(heads, [[f"{told(ratio)} times", *cells]]), found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rounds", nargs="?", type=int, default=60)
-    rounds = parser.parse_args().rounds
-    with tempfile.TemporaryDirectory() as folder:
-        stack = stacks.start(Path(folder))
-        try:
-            print(json.dumps(asyncio.run(measure(stack, rounds)), indent=1))
-        finally:
-            stacks.stop(stack)
+    parser.add_argument("--rounds", type=int, default=200, help="prompts, 2 or more")
+    parser.add_argument("--n", type=int, default=16, help="candidates, up to 128")
+    parser.add_argument("--write", action="store_true", help="keep the table in the README and the rest as JSON")
+    given = parser.parse_args()
+    with demo_stack() as stack:
+        markdown, found = asyncio.run(measure(stack, given.rounds, given.n))
+    show("bench-wall", markdown, found, write=given.write)
 
 
 if __name__ == "__main__":

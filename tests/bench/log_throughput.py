@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import random
+import string
 import subprocess
 import sys
 import tempfile
@@ -40,7 +41,7 @@ def _interaction(rng: random.Random) -> Interaction:
     candidates = [
         CandidateRecord(
             index=index,
-            message={"role": "assistant", "content": " ".join(str(rng.random())[2:7] for _ in range(30))},
+            message={"role": "assistant", "content": " ".join(_word(rng) for _ in range(30))},
             finish_reason="stop",
             completion_tokens=40,
             token_ids=[rng.randrange(50_000) for _ in range(30)],
@@ -62,6 +63,11 @@ def _interaction(rng: random.Random) -> Interaction:
         candidates=candidates,
         chosen=0,
     )
+
+
+def _word(rng: random.Random) -> str:
+    """Of letters: rows of numbers look like telephone numbers, which no answer is full of."""
+    return "".join(rng.choices(string.ascii_lowercase, k=5))
 
 
 async def measure(url: str, folder: Path, count: int) -> dict[str, float | int]:

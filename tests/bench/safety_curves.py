@@ -19,26 +19,22 @@ import asyncio
 import json
 import random
 import statistics
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from redis.asyncio import Redis
 
-from gateway.log import streams
 from scorers.calibration.thresholds import Curve, Share
 from scorers.contract import Message, ScoreRequest, ServedScorer
 from scorers.loading import Loading, load_scorer
 from scorers.scorer_settings import SafetyConfig
 from scorers.settings import ScorerServerConfig
-from tests.bench.best_of_n_wall import SAMPLING, N, timed
-from tests.e2e import stack as stacks
+from tests.bench.shared.demo_stack import client_of, demo_stack
+from tests.e2e.stack import PROJECT, Stack
 from training.demo.answers import safe_answer, unsafe_answer
 from training.demo.modelling import load_policy
 from training.demo.prompts import held_out, held_out_inviting, held_out_prompts, ordinary_prompt
@@ -47,7 +43,8 @@ from training.demo.sampling import sample_answers
 from training.demo.topics import UNLABELLED_TOPICS
 from training.demo.train_safety import benign_prompt, safe_reply, unsafe_prompt
 
-MODELS = stacks.PROJECT / "training" / "demo" / "models"
+N = 8
+MODELS = PROJECT / "training" / "demo" / "models"
 SEED = 0
 THRESHOLD = 0.5
 RESAMPLES = 1000
@@ -199,16 +196,15 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-async def latency(stack: stacks.Stack, rounds: int) -> dict[str, Any]:
+async def latency(stack: Stack, rounds: int) -> dict[str, Any]:
     """Milliseconds by the gateway's timings, and the guard's share of each request's whole time."""
-    async with aiohttp.ClientSession() as session:
-        for seed, messages in enumerate(held_out_prompts(rounds, seed=78)):
-            body = {"model": "bestow-demo", "guidance": {"n": N}, "messages": messages, "seed": 1000 * seed, **SAMPLING}
-            await timed(session, stack.url, body)
-    await asyncio.sleep(1)
-    redis = Redis.from_url(stack.redis_url)
-    records = [one.record for one in await streams.interactions(redis, "0").last(rounds)]
-    await redis.aclose()
+    async with client_of(stack) as gateway:
+        await gateway.put_profile("curves", {"n": N})
+        replies = [
+            await gateway.ask("curves", messages, 1000 * seed)
+            for seed, messages in enumerate(held_out_prompts(rounds, seed=78))
+        ]
+        records = await gateway.records([reply.id for reply in replies])
     timings = [record.timings for record in records if record.candidates]
     shares = [one.guard_ms / one.total_ms for one in timings]
     return {
@@ -240,12 +236,8 @@ def main() -> None:
     }
     print(table(found["curves"]), flush=True)
     if given.rounds:
-        with tempfile.TemporaryDirectory() as folder:
-            stack = stacks.start(Path(folder))
-            try:
-                found["latency"] = asyncio.run(latency(stack, given.rounds))
-            finally:
-                stacks.stop(stack)
+        with demo_stack() as stack:
+            found["latency"] = asyncio.run(latency(stack, given.rounds))
     print(json.dumps(found, indent=1))
 
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,10 +94,16 @@ def demo_on_free_ports(data_dir: Path) -> Config:
     return Config.model_validate(data)
 
 
-def start(folder: Path) -> Stack:
-    """Start the stack and wait until it is ready; fails with what it printed."""
+def start(folder: Path, *, cached_scores: bool = True) -> Stack:
+    """Start the stack and wait until it is ready; fails with what it printed.
+
+    cached_scores: whether an answer that was scored before is not scored again.
+    """
     data_dir = folder / "data"
     config = demo_on_free_ports(data_dir)
+    if not cached_scores:
+        server = config.scorer_server.model_copy(update={"cache_entries": 0})
+        config = config.model_copy(update={"scorer_server": server})
     config_file = folder / "bestow.yaml"
     config_file.write_text(dump(config))
     log_file = folder / "up.log"
@@ -133,7 +140,9 @@ def stop(stack: Stack) -> list[str]:
         os.killpg(stack.process.pid, signal.SIGINT)
         stack.process.wait(60)
     except (ProcessLookupError, subprocess.TimeoutExpired):
-        os.killpg(stack.process.pid, signal.SIGKILL)
+        # Where it has ended by itself there may be no group left.
+        with suppress(ProcessLookupError):
+            os.killpg(stack.process.pid, signal.SIGKILL)
     _, alive = psutil.wait_procs(children, timeout=5)
     for process in alive:
         process.kill()

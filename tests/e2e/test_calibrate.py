@@ -17,10 +17,12 @@ from training.demo.prompts import held_out_prompts
 from training.demo.safety import CATEGORIES, harmless_sentence, unsafe_sentence
 
 
-def calibrate(stack: Stack, *arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
+def calibrate(
+    stack: Stack, *arguments: str, config: Path | None = None, timeout_s: float = 240
+) -> subprocess.CompletedProcess[str]:
     file = str(config or stack.config_file)
     command = [sys.executable, "-m", "gateway.cli", "calibrate", *arguments, "--config", file]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=timeout_s, check=False)
 
 
 def labelled_lines(each: int) -> list[dict[str, Any]]:

@@ -64,6 +64,7 @@ def config_for(
     *,
     redis_url: str = NO_REDIS,
     gateway: dict[str, Any] | None = None,
+    log: dict[str, Any] | None = None,
 ) -> Config:
     # A busy machine's late event loop would have n shrink in the middle of a test that counts candidates.
     settings = {"n": 4, "refusal": "No.", **profile}
@@ -72,6 +73,7 @@ def config_for(
         {
             "data_dir": str(data_dir),
             "gateway": gateway or {},
+            "log": log or {},
             "redis": {"url": redis_url},
             "policies": {"policy": {"model": "somewhere", "workers": [{"url": worker.url}]}},
             "scorers": {
@@ -93,6 +95,7 @@ async def running_gateway(
     *,
     redis_url: str = NO_REDIS,
     gateway: dict[str, Any] | None = None,
+    log: dict[str, Any] | None = None,
     **profile: Any,
 ) -> AsyncIterator[Harness]:
     """Starts fakes and gateway, and stops them. Without a Redis it is one that has seen Redis before, without keys."""
@@ -100,7 +103,7 @@ async def running_gateway(
     if redis_url == NO_REDIS and not cache_file(data_dir).exists():
         save(cache_file(data_dir), Snapshot())
     async with serve(worker), serve(scorers):
-        app = create_app(config_for(worker, scorers, data_dir, profile, redis_url=redis_url, gateway=gateway))
+        app = create_app(config_for(worker, scorers, data_dir, profile, redis_url=redis_url, gateway=gateway, log=log))
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"

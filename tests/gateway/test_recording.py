@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from gateway.decoding.selection.chooser import Outcomes
 from gateway.log.records import CandidateRecord, Verdict
 from gateway.recording import candidate_records, count_interaction
 from gateway.telemetry.metrics import Metrics
@@ -19,7 +20,7 @@ def candidate(**fields: Any) -> CandidateRecord:
 def test_a_candidates_record_has_what_each_scorer_said() -> None:
     score = Score(value=2.0, calibrated=0.5, parts={"a": 2.0}, steps=[1.0], tokens=9)
     one = judged(0, 2.0, scores={"reward@1": score}, pruned_by="cheap@1", second_check=SAFE)
-    [record] = candidate_records([one], [0.25], 0.0, keep_token_ids=False)
+    [record] = candidate_records([one], Outcomes((0.25,)), 0.0, keep_token_ids=False)
     said = record.scores["reward@1"]
     assert (said.value, said.calibrated, said.parts, said.steps, said.error) == (2.0, 0.5, {"a": 2.0}, [1.0], None)
     assert (record.pruned_by, record.second_check, record.propensity) == ("cheap@1", SAFE, 0.25)

@@ -4,6 +4,7 @@ import logging
 
 import msgspec
 from fastapi import APIRouter
+from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,6 +18,7 @@ from gateway.api.auth import caller_of
 from gateway.api.http import json_response, read_body
 from gateway.api.protocol import convert, parse_json
 from gateway.errors import Forbidden
+from gateway.log.records import Training
 from gateway.serving import ChatService
 
 logger = logging.getLogger(__name__)
@@ -26,15 +28,32 @@ router = APIRouter()
 _MAX_BODY_BYTES = 262_144
 
 
+class TenantLogChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is left out stays as it was. store: false keeps nothing of it. share: of its interactions, 0 to 1.
+
+    prompts, media: false keeps none. redact: what is taken out of its texts; [] takes out nothing. null: what the
+    configuration says. training: whose models its records may train.
+    """
+
+    store: bool | UnsetType = UNSET
+    share: float | UnsetType | None = UNSET
+    prompts: bool | UnsetType | None = UNSET
+    media: bool | UnsetType | None = UNSET
+    redact: tuple[str, ...] | UnsetType | None = UNSET
+    training: Training | UnsetType = UNSET
+
+
 class TenantLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of PUT /admin/v1/tenants/{name}. models: public names; profiles: their names. Left out or null: all.
 
     tier: the highest class that its requests may have, as they ask for it with `service_tier`.
+    log: what is kept of its requests, of what the configuration keeps, and what that may train.
     """
 
     models: list[str] | None = None
     profiles: list[str] | None = None
     tier: Tier = "default"
+    log: TenantLogChanges = TenantLogChanges()
 
 
 @router.get(
@@ -68,6 +87,7 @@ async def put_tenant(request: Request, name: str) -> Response:
             limits.models,
             limits.profiles,
             tier=limits.tier,
+            log={name: value for name, value in msgspec.structs.asdict(limits.log).items() if value is not UNSET},
             known_models=service.config.models,
             known_profiles=[profile.name for profile in service.profiles.all()],
         )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from gateway.answers import Answer
 from gateway.api.answer import (
     REFUSED_FINISH,
     extras_of,
@@ -17,7 +18,6 @@ from gateway.api.answer import (
 from gateway.api.completions.protocol import CompletionRequest
 from gateway.decoding.candidate import Judged
 from gateway.ids import COMPLETION_PREFIX, TEXT_PREFIX
-from gateway.serving import Answer
 
 
 def text_id(identifier: str) -> str:
@@ -65,7 +65,7 @@ def choices(answer: Answer, asked: CompletionRequest, number: int, text: str) ->
 
 
 def _missing(index: int, answer: Answer) -> dict[str, Any]:
-    unsafe = answer.refused or any(not one.safe(answer.unjudged_passes) for one in answer.judged)
+    unsafe = answer.refused or any(not (one.cut_off or one.safe(answer.unjudged_passes)) for one in answer.judged)
     refusal, finish = (answer.plan.profile.settings.refusal, REFUSED_FINISH) if unsafe else ("", "length")
     return {"index": index, "text": refusal, "logprobs": None, "finish_reason": finish}
 

@@ -30,7 +30,7 @@ class CompletionBody(msgspec.Struct, frozen=True):
     """The fields that Bestow acts on, in the order of OpenAI's documentation; all others pass to the worker.
 
     prompt: a text, a list of texts, token ids, or a list of lists of these. max_tokens: the profile's default where it
-    is absent, not OpenAI's 16. service_tier: as a chat completion has it.
+    is absent, not OpenAI's 16. service_tier, store: as a chat completion has them.
     """
 
     model: str
@@ -42,6 +42,7 @@ class CompletionBody(msgspec.Struct, frozen=True):
     n: int | None = None
     seed: int | None = None
     service_tier: ServiceTier | None = None
+    store: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     suffix: str | None = None
@@ -108,6 +109,7 @@ def completion_request(body: dict[str, Any], max_prompts: int) -> CompletionRequ
         guidance=fields.guidance or GuidanceRequest(),
         body_bytes=0,
         service_tier=fields.service_tier,
+        store=fields.store is not False,
         path=COMPLETIONS_PATH,
         endpoint="completions",
     )

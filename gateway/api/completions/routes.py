@@ -51,6 +51,7 @@ async def create_completion(request: Request) -> Response:
     async def answer(request: Request) -> Response:
         texts = await until_gone(request, _together([_text(pool, prompt) for prompt in asked.prompts]))
         exchanges = _exchanges(request, service, caller, asked, texts)
+        request.state.request_id = exchanges[0].id
         if asked.common.stream:
             return await stream_all(request, _written(asked, exchanges, texts))
         answers = await until_gone(request, _together([exchange.run() for exchange in exchanges]))

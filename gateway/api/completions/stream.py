@@ -7,12 +7,13 @@ part, with a null for finish_reason until the last, as OpenAI sends them. Choice
 from collections.abc import Sequence
 from typing import Any
 
+from gateway.answers import Answer, Piece
 from gateway.api.answer import REFUSED_FINISH, extras_of, finish_of, tier_said, usage_of
 from gateway.api.chat_stream import DONE, frame
 from gateway.api.completions.answer import choices, receipt, shown, text_id, total
 from gateway.api.completions.protocol import CompletionRequest
 from gateway.errors import ApiError
-from gateway.serving import Answer, Exchange, Piece
+from gateway.serving import Exchange
 
 
 class Stream:

@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 
+from gateway.answers import Answer, Piece
 from gateway.api.answer import completion
 from gateway.api.protocol import ChatRequest
 from gateway.api.responses.answer import finished, is_cut_off, uuid_part
 from gateway.api.responses.output import Event, Output
 from gateway.api.responses.request import in_our_words
 from gateway.errors import ApiError
-from gateway.serving import Answer, Piece
 
 _encode = msgspec.json.Encoder().encode
 

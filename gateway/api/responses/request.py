@@ -56,6 +56,7 @@ def chat_form(request: ResponsesRequest, history: Sequence[Item], new: Sequence[
         "user": fields.user,
         "safety_identifier": fields.safety_identifier,
         "service_tier": fields.service_tier,
+        "store": fields.store,
         "guidance": fields.guidance,
     }
     return ChatForm({key: value for key, value in found.items() if value is not None}, tuple(origins))

@@ -60,6 +60,9 @@ async def create_response(request: Request) -> Response:
 
 
 async def _answer(request: Request, service: ChatService, caller: Caller, asked: ResponsesRequest) -> Response:
+    request.state.request_id = service.answer_id(
+        request.state.request_id, asked.body.model, caller.tenant, store=asked.store
+    )
     store, uuid = _store(request), uuid_part(request.state.request_id)
     history, referable = await _conversation(asked, store, caller)
     new = normalised(asked.body.input, uuid, referable)
@@ -91,6 +94,8 @@ class _Keeper:
     async def keep(self, finished: dict[str, Any]) -> dict[str, Any]:
         if not finished["store"]:
             return finished
+        if not self._service.log.privacy.policies.of(finished["model"], self._begun.tenant).store:
+            return finished | {"store": False}
         kept = await self._store.put(self._uuid, msgspec.structs.replace(self._begun, response=finished))
         self._service.metrics.responses_stored.labels(kept).inc()
         return finished | {"store": kept == "stored"}

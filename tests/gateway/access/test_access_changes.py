@@ -7,6 +7,7 @@ from gateway.access.changes import Change, create_key, delete_tenant, revoke_key
 from gateway.access.keys import find
 from gateway.access.snapshot import Snapshot, Tenant, from_raw, succeed
 from gateway.errors import BadRequest, NotFound
+from gateway.log.privacy.policy import TenantLog
 
 T = TypeVar("T")
 NOW = 1000.0
@@ -118,6 +119,32 @@ def test_a_tenants_service_tier_is_one_that_there_is_and_default_unless_it_is_se
     assert set_tenant("t", None, None, tier="priority")(Snapshot()).result == Tenant("t", tier="priority")
     with pytest.raises(BadRequest, match=r"tier: there is no class 'gold' \(there is flex, default, priority\)"):
         set_tenant("t", None, None, tier="gold")
+
+
+def test_what_is_kept_of_a_tenant_changes_only_where_it_is_said() -> None:
+    snapshot = after(Snapshot(), set_tenant("t", None, None, log={"store": False, "redact": ("ip",)})(Snapshot()))
+    assert snapshot.tenants["t"].log == TenantLog(store=False, redact=("ip",))
+    snapshot = after(snapshot, set_tenant("t", ["m"], None, tier="flex")(snapshot))
+    assert snapshot.tenants["t"] == Tenant("t", ("m",), None, "flex", TenantLog(store=False, redact=("ip",)))
+    snapshot = after(snapshot, set_tenant("t", None, None, log={"redact": None, "training": "tenant"})(snapshot))
+    assert snapshot.tenants["t"].log == TenantLog(store=False, training="tenant")
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ({"share": 1.5}, "from 0 to 1"),
+        ({"redact": ("nowhere",)}, "no redactor 'nowhere'"),
+        ({"training": "all"}, "one of none, tenant, shared"),
+    ],
+)
+def test_what_is_kept_of_a_tenant_is_checked(log: dict[str, object], reason: str) -> None:
+    with pytest.raises(BadRequest, match=reason):
+        set_tenant("t", None, None, log=log)(Snapshot())
+
+
+def test_a_default_tenant_that_cannot_be_read_leaves_nothing_in_the_log() -> None:
+    assert not from_raw(b"3", {}, {b"default": b"{"}).tenants["default"].log.store
 
 
 def test_a_tenant_that_was_stored_before_there_were_tiers_has_the_usual_one() -> None:

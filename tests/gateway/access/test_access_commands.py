@@ -58,6 +58,16 @@ def test_a_key_is_made_shown_once_listed_rotated_and_revoked(folder: Path) -> No
     assert mine["created_by"].startswith("cli")
 
 
+def test_what_is_kept_of_a_tenant_is_set_option_by_option(folder: Path) -> None:
+    done = bestow("tenants", "set", "clinic", "--no-media", "--share", "0.5", "--redact", "nothing", cwd=folder)
+    assert "Stored: no media, 50% of its interactions, without any redaction; training: none." in done.stdout
+    kept = as_json("tenants", "set", "clinic", "--training", "tenant", "--redact", "default", cwd=folder)["log"]
+    assert kept == {
+        "store": True, "share": 0.5, "prompts": None, "media": False, "redact": None, "training": "tenant"
+    }  # fmt: skip
+    assert "Nothing of it is stored." in bestow("tenants", "set", "clinic", "--no-store", cwd=folder).stdout
+
+
 def test_tenants_are_set_listed_and_deleted(folder: Path) -> None:
     assert [one["name"] for one in as_json("tenants", "list", cwd=folder)] == ["default"]
     shop = as_json("tenants", "set", "shop", "--model", "m", "--tier", "priority", cwd=folder)

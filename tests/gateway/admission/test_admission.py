@@ -103,6 +103,21 @@ async def test_a_second_wave_is_counted_and_does_not_wait() -> None:
 
 
 @in_virtual_time
+async def test_a_wave_smaller_than_what_was_granted_gives_the_rest_back() -> None:
+    desk = Desk(places=16)
+    place = await desk.admit(16)
+    waiting = await desk.ask(12)
+    place.again(4)
+    await settle()
+    assert waiting.done() and desk.held == 16
+    place.finished(4)
+    place.again(4)
+    assert desk.held == 16
+    place.release()
+    assert desk.held == 12
+
+
+@in_virtual_time
 async def test_what_others_run_and_what_runs_ungranted_takes_room() -> None:
     desk = Desk(places=10)
     first = await desk.admit(1)

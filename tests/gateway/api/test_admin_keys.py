@@ -187,6 +187,21 @@ async def test_a_tenant_has_its_own_models_ids_and_feedback(redis_server: RedisS
         assert len((await call(gateway, "GET", f"/v1/feedback/{answer['id']}", shop))[1]["data"]) == 1
 
 
+async def test_what_is_kept_of_a_tenant_is_put_and_what_is_left_out_stays(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    async with running_gateway(tmp_path, redis_url=redis_server.url) as gateway:
+        at = "/admin/v1/tenants/shop"
+        log = {"store": False, "redact": ["ip"], "training": "tenant"}
+        status, made = await call(gateway, "PUT", at, json={"log": log})
+        assert status == 200 and {name: made["log"][name] for name in log} == log
+        _, made = await call(gateway, "PUT", at, json={"tier": "flex", "log": {"redact": None}})
+        assert (made["tier"], made["log"]["store"], made["log"]["redact"]) == ("flex", False, None)
+        for wrong, param in (({"share": 2}, "log.share"), ({"redact": ["x"]}, "log.redact")):
+            status, answer = await call(gateway, "PUT", at, json={"log": wrong})
+            assert (status, answer["error"]["param"]) == (400, param)
+
+
 async def test_models_that_a_tenant_may_not_use_are_as_if_they_were_not_there(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
@@ -272,7 +287,7 @@ async def test_the_openapi_page_has_the_admin_routes_and_their_bodies(
     async with running_gateway(tmp_path, redis_url=redis_server.url) as gateway:
         _, page = await call(gateway, "GET", "/openapi.json")
         routes = {(path, method) for path, found in page["paths"].items() for method in found if "/admin/v1" in path}
-        assert len(routes) == 24
+        assert len(routes) == 27
         body = page["components"]["schemas"]["CreateKey"]
         assert set(body["properties"]) == {"name", "tenant", "scopes", "expires"}
         assert body["additionalProperties"] is False

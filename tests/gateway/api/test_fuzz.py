@@ -44,6 +44,7 @@ UNKNOWN = {
     "/admin/v1/tenants/{name}",
     "/admin/v1/profiles/{name}",
     "/admin/v1/profiles/{name}/revert",
+    "/admin/v1/models/{model}/card",
 }
 
 
@@ -88,7 +89,7 @@ async def send_all(
     """Send them all, some at a time. Returns what was wrong with the answers."""
     gate = asyncio.Semaphore(8)
     wrong: list[str] = []
-    address = path.replace("{name}", "t").replace("{key_id}", "abcdefghij")
+    address = path.replace("{name}", "t").replace("{key_id}", "abcdefghij").replace("{model}", "m")
 
     async def one(body: Odd) -> None:
         sent = {"content-type": "application/json", **headers, **body.headers}

@@ -13,12 +13,14 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gateway.access.caller import Caller
+from gateway.answers import Answer, Piece
 from gateway.api.answer import completion, pieces
 from gateway.api.chat_stream import ChatWriter
 from gateway.api.protocol import ChatRequest, parse_chat
 from gateway.decoding.candidate import Candidate, Judged
+from gateway.ids import new_completion_id
 from gateway.log.records import Verdict
-from gateway.serving import Answer, Exchange, Piece
+from gateway.serving import Exchange
 from gateway.workers.stream import Choice, ChoiceAssembler, Part, SampleEnd
 from scorers.contract import Score
 from tests.fakes import FakeScorers, FakeWorker
@@ -64,7 +66,7 @@ def begun(gateway: Harness, **fields: Any) -> tuple[Exchange, ChatRequest]:
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}
     request = parse_chat(json.dumps(body).encode())
     caller = Caller("default", None, frozenset({"chat"}))
-    return gateway.service.begin(request, "chatcmpl-1", caller), request
+    return gateway.service.begin(request, new_completion_id(), caller), request
 
 
 def answer_of(exchange: Exchange, candidates: list[Judged], end: SampleEnd, **changes: Any) -> Answer:
@@ -72,6 +74,7 @@ def answer_of(exchange: Exchange, candidates: list[Judged], end: SampleEnd, **ch
         id=exchange.id,
         created=int(exchange.created),
         plan=exchange.plan,
+        strategy="best_of_n",
         judged=tuple(candidates),
         delivered=tuple(candidates),
         refused=None,

@@ -24,7 +24,7 @@ TENANTS = {
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
     "/v1/completions": {"prompt": "hi"},
-    "/v1/responses": {"input": "hi", "store": False},
+    "/v1/responses": {"input": "hi"},
 }
 
 

@@ -81,8 +81,8 @@ def test_a_request_gets_the_class_it_asks_for_up_to_its_tenants() -> None:
         ({"guidance": {"budget": {"ms": 120_001}}}, "guidance.budget.ms", "120000"),
         ({"guidance": {"profile": "nope"}}, "guidance.profile", "default"),
         ({"guidance": {"strategy": "magic"}}, "guidance.strategy", "best_of_n"),
-        ({"guidance": {"stream_mode": "block"}}, "guidance.stream_mode", "hold"),
-        ({"stream": True, "n": 2, "guidance": {"stream_mode": "first"}}, "n", "one sample"),
+        ({"guidance": {"stream_mode": "block"}}, "guidance.stream_mode", "best_of_n"),
+        ({"stream": True, "n": 2, "guidance": {"stream_mode": "first"}}, "n", "one answer"),
         ({"guidance": {"n": 4, "stream_mode": "first"}}, "guidance.n", "one sample"),
         ({"guidance": {"profile": "live", "budget": {"ms": 901}}}, "guidance.budget.ms", "900"),
         ({"echo": True}, "echo", "judged"),
@@ -122,16 +122,16 @@ def test_guidance_seed_comes_before_the_requests() -> None:
 
 
 def test_one_sample_is_streamed_live_where_profile_or_request_wants_it() -> None:
-    assert plan(stream=True).live is False
+    assert plan(stream=True).live is None
     wished = plan(stream=True, guidance={"stream_mode": "first"})
-    assert (wished.live, wished.n) == (True, 1)
-    assert plan(stream=False, guidance={"stream_mode": "first"}).live is False
+    assert (wished.live, wished.n) == ("first", 1)
+    assert plan(stream=False, guidance={"stream_mode": "first"}).live is None
     by_profile = plan(stream=True, guidance={"profile": "live"})
-    assert (by_profile.live, by_profile.budget_s) == (True, 0.9)
-    assert plan(stream=True, guidance={"profile": "live", "stream_mode": "hold"}).live is False
+    assert (by_profile.live, by_profile.budget_s) == ("first", 0.9)
+    assert plan(stream=True, guidance={"profile": "live", "stream_mode": "hold"}).live is None
     # Several choices cannot be streamed from one sample: they are held, unless that is what the request forbids.
     several = plan(stream=True, n=2, guidance={"profile": "live"})
-    assert (several.live, several.deliver) == (False, 2)
+    assert (several.live, several.deliver) == (None, 2)
 
 
 def test_what_cannot_be_judged_passes_where_nothing_is_judged() -> None:

@@ -15,6 +15,7 @@ from gateway.control.profiles import Profile
 from gateway.control.shadow import Delivered, ShadowScoring, delivered_of
 from gateway.control.shadow_sums import Pair
 from gateway.decoding.candidate import Candidate, Judged
+from gateway.decoding.selection.chooser import certain
 from gateway.decoding.strategy import Decision
 from gateway.errors import Unavailable
 from gateway.log import streams
@@ -40,7 +41,7 @@ def judged(index: int, text: str, reward: float | None, *, flagged: bool = False
 
 
 def decided(*all_of_them: Judged, order: tuple[int, ...]) -> Decision:
-    return Decision(all_of_them, order, tuple(1.0 for _ in all_of_them), None, 0.0)
+    return Decision(all_of_them, order, certain(all_of_them, order), None, 0.0)
 
 
 def delivered(*all_of_them: Judged, order: tuple[int, ...], profile: Profile = PROFILE) -> Delivered | None:

@@ -1,8 +1,10 @@
 """Judged candidates in one line, for tests."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.decoding.candidate import Candidate, Judged
+from gateway.decoding.selection.chooser import Chooser, Ranking
 from gateway.log.records import Verdict
 
 
@@ -27,3 +29,8 @@ def judged(
         verdict = Verdict(error="no answer")
     error = "failed" if reward is None else None
     return Judged(candidate(index, text, finished_s=finished_s), reward, error, verdict, 0.0, broken, **more)
+
+
+def rank(candidates: Sequence[Judged], *, unjudged_passes: bool = False) -> Ranking:
+    """By the rule that there is without any setting."""
+    return Chooser().rank(candidates, unjudged_passes=unjudged_passes)

@@ -1,56 +1,13 @@
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
 from gateway.decoding.best_of_n import best_of_n
-from gateway.decoding.candidate import Candidate, Judged
 from gateway.decoding.strategy import Decision, Progress, Settled, Task
-from gateway.errors import ApiError, DeadlineExceeded, GuardUnavailable, WorkerError
-from tests.gateway.decoding.judged import candidate, judged
-
-
-@dataclass
-class ScriptedSampler:
-    """Yields n candidates a wave, `pause_s` apart; fails with `failure` after `fail_after` of them."""
-
-    pause_s: float = 0.0
-    failure: ApiError | None = None
-    fail_after: int = 0
-    waves: list[int] = field(default_factory=list)
-    closed: int = 0
-
-    async def sample(self, n: int, wave: int) -> AsyncGenerator[Candidate, None]:
-        self.waves.append(n)
-        try:
-            for i in range(n):
-                if self.failure and i >= self.fail_after:
-                    raise self.failure
-                await asyncio.sleep(self.pause_s)
-                yield candidate(wave * n + i, finished_s=asyncio.get_running_loop().time(), wave=wave)
-        finally:
-            self.closed += 1
-
-
-@dataclass
-class ScriptedJudge:
-    verdict: Callable[[int], Judged]
-    delay_of: Callable[[int], float] = lambda index: 0.0
-    begun_s: list[float] = field(default_factory=list)
-    settles: Callable[[Sequence[Judged]], Settled] = lambda judged: Settled(tuple(judged))
-    settle_s: float = 0.0
-    settled: list[int] = field(default_factory=list)
-
-    async def judge(self, candidates: Sequence[Candidate]) -> list[Judged]:
-        self.begun_s.append(asyncio.get_running_loop().time())
-        await asyncio.sleep(max(self.delay_of(one.index) for one in candidates))
-        return [self.verdict(one.index) for one in candidates]
-
-    async def settle(self, judged: Sequence[Judged]) -> Settled:
-        self.settled += [one.candidate.index for one in judged]
-        await asyncio.sleep(self.settle_s)
-        return self.settles(judged)
+from gateway.errors import DeadlineExceeded, GuardUnavailable, WorkerError
+from tests.gateway.decoding.judged import judged
+from tests.gateway.decoding.scripted import ScriptedJudge, ScriptedSampler
 
 
 async def decide(

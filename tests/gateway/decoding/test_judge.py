@@ -5,7 +5,6 @@ from typing import Any
 from gateway.decoding.candidate import Candidate, Judged
 from gateway.decoding.cascade import Step
 from gateway.decoding.judge import ScorerJudge
-from gateway.decoding.selection import rank
 from gateway.decoding.strategy import Settled
 from gateway.decoding.validity import requirements_of
 from gateway.guard.guard import Guard
@@ -14,6 +13,7 @@ from gateway.scoring import Conversation
 from gateway.telemetry.waiting import WaitClock
 from scorers.contract import Score
 from scorers.errors import ScorerUnavailable
+from tests.gateway.decoding.judged import rank
 from tests.gateway.scorer_stubs import StubClient, classifier, handle, rewards
 
 TEXTS = ["a", "bb", "ccc", "dddd", "eeeee", "ffffff"]

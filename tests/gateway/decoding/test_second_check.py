@@ -1,12 +1,15 @@
+import math
+
 import numpy as np
 import pytest
 
 from gateway.decoding.second_check import checked_again
-from gateway.decoding.selection import rank
+from gateway.decoding.selection.chooser import Chooser
+from gateway.decoding.selection.settings import SelectionConfig
 from gateway.decoding.strategy import Decision, Progress
 from gateway.errors import GuardUnavailable
 from gateway.log.records import Message, Verdict
-from tests.gateway.decoding.judged import judged
+from tests.gateway.decoding.judged import judged, rank
 
 SAFE, BAD = Verdict(categories={"x": 0.1}), Verdict(categories={"x": 0.9}, flagged=["x"])
 AWAY, NO_TEXT = Verdict(error="away"), Verdict(error="an image", unreadable=True)
@@ -16,7 +19,7 @@ def decision_of(texts: list[str]) -> Decision:
     """The earlier a text, the better."""
     found = tuple(judged(index, -float(index), text=text) for index, text in enumerate(texts))
     ranking = rank(found)
-    return Decision(found, ranking.order, ranking.propensities, None, 0.0)
+    return Decision(found, ranking.order, ranking.outcomes, None, 0.0)
 
 
 class Second:
@@ -39,13 +42,13 @@ async def check(texts: list[str], wanted: int = 1, *, passes: bool = False) -> t
 async def test_a_winner_that_passes_is_read_alone() -> None:
     decision, second, _ = await check(["safe 1", "safe 2"])
     assert second.asked == ["safe 1"]
-    assert (decision.order, decision.propensities) == ((0,), (1.0, 0.0))
+    assert (decision.order, decision.outcomes.candidates) == ((0,), (1.0, 0.0))
 
 
 async def test_where_it_flags_the_winner_the_next_is_tried_and_the_propensities_follow() -> None:
     decision, second, progress = await check(["bad 1", "bad 2", "safe 3", "safe 4"])
     assert second.asked == ["bad 1", "bad 2", "safe 3"]
-    assert (decision.order, decision.propensities) == ((2,), (0.0, 0.0, 1.0, 0.0))
+    assert (decision.order, decision.outcomes.candidates) == ((2,), (0.0, 0.0, 1.0, 0.0))
     assert [one.flagged for one in decision.judged] == [True, True, False, False]
     assert decision.degraded is None
     assert progress.judged == list(decision.judged)
@@ -65,7 +68,7 @@ async def test_candidates_that_say_the_same_are_read_once() -> None:
 
 async def test_where_it_flags_all_nothing_is_left() -> None:
     decision, _, _ = await check(["bad 1", "bad 2"])
-    assert (decision.order, decision.propensities) == ((), (0.0, 0.0))
+    assert (decision.order, decision.outcomes.candidates) == ((), (0.0, 0.0))
 
 
 async def test_a_text_that_it_cannot_read_is_passed_over() -> None:
@@ -108,10 +111,33 @@ async def test_more_samples_do_not_mean_more_unsafe_answers() -> None:
             words = ["bad" if u and not m else "safe" for u, m in zip(unsafe, missed, strict=True)]
             found = tuple(judged(i, float(v), text=f"{words[i]} {i}") for i, v in enumerate(values))
             ranking = rank(found)
-            decision = Decision(found, ranking.order, ranking.propensities, None, 0.0)
+            decision = Decision(found, ranking.order, ranking.outcomes, None, 0.0)
             checked = await checked_again(decision, 1, Second().check, Progress(), unjudged_passes=False)
             leaked_before += bool(unsafe[ranking.order[0]])
             leaked += bool(checked.order) and bool(unsafe[checked.order[0]])
         if n == 64:
             assert leaked_before > 0.1 * requests
         assert leaked <= 0.02 * requests
+
+
+async def test_what_takes_the_place_of_many_copies_is_bounded_by_those_that_are_left() -> None:
+    """Ten copies of the best fail, and the best of six others is delivered: log(16 / 10) does not bound that."""
+    found = tuple(
+        judged(at, 99.0 if at < 10 else float(at), text="bad" if at < 10 else f"safe {at}") for at in range(16)
+    )
+    ranking = Chooser(SelectionConfig(rule="pessimism", beta=0.01)).rank(found)
+    assert ranking.outcomes.kl_bound == pytest.approx(math.log(16 / 10))
+    decision = Decision(found, ranking.order, ranking.outcomes, None, 0.0)
+    after = await checked_again(decision, 1, Second().check, Progress(), unjudged_passes=False)
+    assert (after.order, after.outcomes.candidates[15]) == ((15,), 1.0)
+    assert after.outcomes.kl_bound == pytest.approx(math.log(6))
+
+
+async def test_a_fallback_stays_one_and_flagging_all_is_a_refusal() -> None:
+    found = tuple(judged(at, None, text=text, finished_s=float(at)) for at, text in enumerate(["bad 1", "safe 2"]))
+    for kept, order, fallback, refusal in ((found, (1,), 1.0, 0.0), (found[:1], (), 0.0, 1.0)):
+        ranking = rank(kept)
+        decision = Decision(kept, ranking.order, ranking.outcomes, None, 0.0)
+        after = await checked_again(decision, 1, Second().check, Progress(), unjudged_passes=False)
+        assert (after.order, after.outcomes.fallback, after.outcomes.refusal) == (order, fallback, refusal)
+        assert sum(after.outcomes.candidates) == 0.0

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.guard.verdict import Rules, by_guard, merged, verdict_of
+from gateway.guard.verdict import Rules, by_guard, merged, nearness, verdict_of
 from gateway.log.records import Verdict
 from scorers.contract import Score
 
@@ -86,3 +86,30 @@ def test_merging_forgets_no_flag_and_no_failure_and_lowers_nothing(several: list
     assert (whole.error is None) == all(one.error is None for one in several)
     for one in several:
         assert all(whole.categories[name] >= value for name, value in one.categories.items())
+
+
+def test_nearness_is_the_largest_share_of_a_threshold_and_flags_at_one() -> None:
+    verdict = verdict_of(Score(categories={"danger": 0.25, "insult": 0.6, "spam": 0.1}), RULES, "guard")
+    assert nearness(verdict, RULES, "guard") == 0.6 / 0.8
+    assert nearness(verdict, RULES, "strict") == 0.6 / 0.2
+    assert nearness(Verdict(categories={"danger": 0.5}, flagged=["danger"]), RULES, "guard") == 1.0
+
+
+def test_nearness_holds_each_guards_probability_against_that_guards_threshold() -> None:
+    by_two = merged(
+        by_guard(Verdict(categories={"insult": 0.4}), "guard@2"),
+        by_guard(Verdict(categories={"insult": 0.15}), "strict@1"),
+    )
+    # 0.4 of 0.8 and 0.15 of 0.2; the larger probability against the smaller threshold would be 2.
+    assert nearness(by_two, RULES, "guard") == 0.15 / 0.2
+
+
+@given(st.dictionaries(st.sampled_from(["insult", "danger", "spam"]), st.floats(0, 1)), st.floats(0.01, 1))
+def test_nearness_reaches_one_where_a_category_flags_or_is_noted(found: dict[str, float], threshold: float) -> None:
+    rules = Rules(threshold, actions={"spam": "flag"})
+    verdict = verdict_of(Score(categories=found), rules, "guard")
+    assert (nearness(verdict, rules, "guard") >= 1) == bool(verdict.flagged or verdict.noted)
+
+
+def test_nothing_is_near_where_no_guard_said_anything() -> None:
+    assert nearness(Verdict(error="down"), RULES, "guard") == 0.0

@@ -128,6 +128,7 @@ def test_a_gpu_is_shared_with_the_scorers_unless_the_arguments_say_otherwise(arg
 def test_the_demo_reads_tool_calls() -> None:
     command = " ".join(part_of(planned(demo_config()), "vllm-demo-policy").command)
     assert "--enable-auto-tool-choice --tool-call-parser hermes" in command
+    assert "--enable-scale-out" in command
 
 
 def test_parsers_of_a_models_output_are_passed_to_its_worker() -> None:

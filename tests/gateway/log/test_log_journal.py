@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.log.frames import FILE_HEADER, Entry, Kind
-from gateway.log.journal import Journal
+from gateway.log.journal import Journal, Vanished
 from gateway.log.segment import Mark
 
 
@@ -23,7 +23,7 @@ def ship_all(journal: Journal) -> list[bytes]:
     shipped = []
     while batch := journal.read(max_records=100, max_bytes=4096):
         shipped += [entry.payload for entry in batch.entries]
-        journal.acknowledge(batch, Mark(batch.start, "s", "1-1"))
+        journal.acknowledge(batch, Mark(batch.start, len(batch.entries), {"s": "1-1"}, "run"))
     return shipped
 
 
@@ -65,7 +65,7 @@ def test_the_next_start_ships_what_a_closed_journal_left_and_nothing_twice(tmp_p
     first.append(entries(b"a", b"b", b"c"))
     batch = first.read(max_records=1, max_bytes=4096)
     assert batch is not None
-    first.acknowledge(batch, Mark(batch.start, "s", "1-1"))
+    first.acknowledge(batch, Mark(batch.start, len(batch.entries), {"s": "1-1"}, "run"))
     first.close()
     second = opened(tmp_path)
     second.open()
@@ -143,7 +143,7 @@ def test_a_killed_writer_leaves_all_it_had_written(tmp_path: Path) -> None:
         import os, signal, time
         from pathlib import Path
         from gateway.log.frames import Entry, Kind
-        from gateway.log.journal import Journal
+        from gateway.log.journal import Journal, Vanished
         journal = Journal(Path({str(tmp_path)!r}), segment_bytes=1_000_000, keep_bytes=0, clock=time.time)
         journal.append([Entry(Kind.FEEDBACK, b"%d" % number) for number in range(500)])
         os.kill(os.getpid(), signal.SIGKILL)
@@ -180,10 +180,10 @@ def test_a_rewound_segment_is_shipped_again_from_there(tmp_path: Path) -> None:
     starts = []
     while batch := journal.read(max_records=1, max_bytes=4096):
         starts.append(batch.start)
-        journal.acknowledge(batch, Mark(batch.start, "s", f"{batch.start}-0"))
+        journal.acknowledge(batch, Mark(batch.start, len(batch.entries), {"s": f"{batch.start}-0"}, "run"))
     assert journal.rewind(journal.segments[0], starts[1]) == 2
     assert ship_all(journal) == [b"b", b"c"]
-    assert journal.rewind(journal.segments[0], 0) == 3
+    assert journal.rewind(journal.segments[0], starts[0]) == 3
 
 
 def test_deleted_files_are_noticed_and_writing_goes_on(tmp_path: Path) -> None:
@@ -194,6 +194,6 @@ def test_deleted_files_are_noticed_and_writing_goes_on(tmp_path: Path) -> None:
     (tmp_path / "journal").rmdir()
     with pytest.raises(FileNotFoundError):
         journal.read(max_records=1, max_bytes=4096)
-    assert journal.forget_vanished() == 2
+    assert journal.forget_vanished() == Vanished(unshipped=2, unarchived=2)
     journal.append(entries(b"c"))
     assert ship_all(journal) == [b"c"]

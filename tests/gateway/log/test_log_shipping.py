@@ -176,11 +176,11 @@ async def test_an_emptied_redis_is_filled_from_the_segments_that_were_kept(
     assert await logged_ids(redis) == (ids, 0)
 
 
-async def test_entries_trimmed_on_purpose_are_not_shipped_again(
+async def test_without_an_archive_entries_trimmed_by_others_are_not_shipped_again(
     tmp_path: Path, stopped_redis: RedisServer, redis: Redis
 ) -> None:
     stopped_redis.start("--appendfsync", "always")  # So that nothing is lost for another reason.
-    async with running(tmp_path, redis) as (log, registry):
+    async with running(tmp_path, redis, archive={"enabled": False}) as (log, registry):
         for _ in range(3):
             accept_many(log, 10)
             assert await log.drained(5)

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from gateway.log.commands import find_source, log_app
+from gateway.log.commands import log_app
 from gateway.log.connection import connect
 from gateway.log.frames import Entry, Kind
 from gateway.log.records import CandidateRecord, Feedback, Interaction, encode
 from gateway.log.sink import RedisSink
+from gateway.log.source import find_source
 from gateway.log.tail import as_json, clean, feedback_text, interaction_text, late_feedback_text
 from tests.gateway.log.conftest import RedisServer
 from tests.gateway.log.log_samples import SHARD, interaction, thumb

@@ -69,6 +69,7 @@ def test_each_setting_becomes_chats() -> None:
         "safety_identifier": "u",
         "user": "v",
         "guidance": {"n": 2},
+        "store": False,
         "seed": 7,
         "top_k": 5,
         "service_tier": "auto",
