@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from gateway.decoding.best_of_n import JUDGE_GRACE_S, sample_wave
 from gateway.decoding.candidate import Judged
+from gateway.decoding.laws.best_of_n import kl
 from gateway.decoding.selection.chooser import Outcomes
 from gateway.decoding.shortfall import degraded_by
 from gateway.decoding.strategy import Decision, Judge, Progress, Sampler, Task
@@ -93,8 +94,9 @@ def worth(task: Task, one: Judged) -> float | None:
 def choice_bound(most: int, outcomes: Outcomes) -> float:
     """Nats between what is delivered and the policy's own answers, at most, for a choice among up to `most` of these.
 
-    log(most) - H, H of the draw: the choice as a message that says which (data processing). `most` is how many there
-    could have been, not how many there were: who stops at the first of at least tau has moved the law by
-    log(1 / P(v >= tau)), also where that was the first sample.
+    log(most) - H, H of the draw: the choice as a message that says which (data processing); and no choice among that
+    many moves further than the best of them. `most` is how many there could have been, not how many there were: who
+    stops at the first of at least tau has moved the law by log(1 / P(v >= tau)), also where that was the first sample.
     """
-    return max(0.0, math.log(most) + math.fsum(one * math.log(one) for one in outcomes.candidates if one))
+    drawn = math.log(most) + math.fsum(one * math.log(one) for one in outcomes.candidates if one)
+    return min(kl(most), max(0.0, drawn))
