@@ -1,6 +1,7 @@
 """A profile's settings: what an operator tunes, in the file or while everything runs."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
@@ -209,7 +210,7 @@ class ProfileConfig(Section):
             raise ValueError("selection.floor needs reward, an ensemble that has its part")
         return self
 
-    @property
+    @cached_property
     def strategy_options(self) -> Options:
         """The strategy's own settings, defaults filled in."""
         return strategy(self.strategy).options.model_validate(self.options)

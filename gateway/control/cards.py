@@ -13,12 +13,7 @@ class CardStore:
     def get(self, model: str, policy: str, reward_model: str | None) -> ModelCard | None:
         """The card, where it was measured on these very versions (name@N)."""
         card = self._cards.get(model)
-        if card is None or (card.policy, card.reward_model) != (policy, reward_model):
-            return None
-        return card
-
-    def all(self) -> list[ModelCard]:
-        return [self._cards[name] for name in sorted(self._cards)]
+        return card if card is not None and card.measured_on(policy, reward_model) else None
 
     def hold(self, state: ControlState) -> None:
         """From now on these are in force."""

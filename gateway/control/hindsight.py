@@ -21,7 +21,7 @@ def by_rule(settings: SelectionConfig, cards: Mapping[str, ModelCard]) -> Target
     def target(interaction: Interaction) -> Sequence[float]:
         judged = [_judged(one, interaction.reward_model) for one in interaction.candidates]
         card = cards.get(interaction.model)
-        if card is not None and (card.policy, card.reward_model) != (interaction.policy, interaction.reward_model):
+        if card is not None and not card.measured_on(interaction.policy, interaction.reward_model):
             card = None
         chooser = Chooser(settings, rewarded=interaction.reward_model is not None, card=card)
         passes = any(judged[position].unjudged for position in interaction.delivered)

@@ -94,6 +94,10 @@ class ModelCard(msgspec.Struct, frozen=True, omit_defaults=True):
     max_tokens: int | None = None
     lengths: list[float] = []
 
+    def measured_on(self, policy: str, reward_model: str | None) -> bool:
+        """Whether it is of these very versions, name@N."""
+        return (self.policy, self.reward_model) == (policy, reward_model)
+
     def correlation(self, tokens: int) -> float | None:
         """Of a partial reward at that many tokens with the final one, linear between points; None where not measured.
 

@@ -11,6 +11,7 @@ has come, and what it has leaves the journal.
 """
 
 import asyncio
+import functools
 import logging
 import random
 import time
@@ -22,11 +23,11 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.log.frames import Entry
-from gateway.log.journal import Batch, Journal
+from gateway.log.journal import Adopted, Batch, Journal
 from gateway.log.metrics import LogMetrics
 from gateway.log.outage import Outage
 from gateway.log.records import Feedback
-from gateway.log.segment import Mark
+from gateway.log.segment import Mark, Segment
 from gateway.log.sink import Sent
 from gateway.log.watermarks import Watermarks
 from gateway.tasks import being_cancelled
@@ -60,7 +61,11 @@ class Runner(Protocol):
 
 
 class Shipper:
-    """run() is the background task; wake() says that the journal grew. clock: seconds since 1970."""
+    """run() is the background task; wake() says that the journal grew. clock: seconds since 1970.
+
+    What the journal does is counted in the journal's thread, together with it: were run() cancelled between the two,
+    the equations of `metrics` would not hold.
+    """
 
     def __init__(
         self,
@@ -145,10 +150,14 @@ class Shipper:
         self._worked()
         self._limit = min(BATCH_RECORDS, self._limit * 2)
         mark = Mark(batch.start, len(batch.entries), sent.entries, self._run_id)
-        await self._in_thread(lambda: self._journal.acknowledge(batch, mark))
+
+        def acknowledge() -> None:
+            for kind, count in sent.counts.items():
+                self._metrics.ship(kind, count)
+            self._journal.acknowledge(batch, mark)
+
+        await self._in_thread(acknowledge)
         self._head_time = None
-        for kind, count in sent.counts.items():
-            self._metrics.ship(kind, count)
         self._on_votes(sent.votes)
 
     async def _idle(self) -> None:
@@ -192,11 +201,15 @@ class Shipper:
                 watermarks = await self._sink.archived()
                 missing = [mark.start for mark in segment.marks if _lost(mark.without_archived(watermarks), gone)]
             if missing:
-                rewound += await self._in_thread(lambda: self._journal.rewind(segment, missing[0]))  # noqa: B023
+                rewound += await self._in_thread(functools.partial(self._rewind, segment, missing[0]))
             await self._in_thread(lambda: self._journal.seen(segment, run_id))  # noqa: B023
         if rewound:
-            self._metrics.rewound.inc(rewound)
             logger.warning("Redis has lost records it had acknowledged; %d are shipped again.", rewound)
+        return rewound
+
+    def _rewind(self, segment: Segment, offset: int) -> int:
+        rewound = self._journal.rewind(segment, offset)
+        self._metrics.rewound.inc(rewound)
         return rewound
 
     async def _adopt(self) -> None:
@@ -206,13 +219,10 @@ class Shipper:
         self._next_adoption = now + ADOPT_EVERY_S
         for owner in await self._in_thread(self._journal.orphans):
             try:
-                adopted = await self._in_thread(lambda: self._journal.adopt(owner))  # noqa: B023
+                adopted = await self._in_thread(functools.partial(self._take_over, owner))
             except OSError as error:  # One owner's files must not keep back the others'.
                 logger.warning("The journal of stopped gateway %s cannot be taken over: %s.", owner, error)
                 continue
-            self._metrics.adopted.inc(adopted.records)
-            self._metrics.torn.inc(adopted.torn)
-            self._metrics.taken_over.inc(adopted.unarchived)
             self._suspicious = self._suspicious or adopted.segments > 0
             if adopted.records or adopted.torn:
                 logger.warning(
@@ -221,12 +231,22 @@ class Shipper:
                     adopted.torn,
                 )
 
+    def _take_over(self, owner: str) -> Adopted:
+        adopted = self._journal.adopt(owner)
+        self._metrics.adopted.inc(adopted.records)
+        self._metrics.torn.inc(adopted.torn)
+        self._metrics.taken_over.inc(adopted.unarchived)
+        return adopted
+
     async def _forget_vanished(self) -> None:
         if self._search_vanished:
             self._search_vanished = False
-            vanished = await self._in_thread(self._journal.forget_vanished)
-            self._metrics.lost.inc(vanished.unshipped)
-            self._metrics.vanished.inc(vanished.unarchived)
+            await self._in_thread(self._count_vanished)
+
+    def _count_vanished(self) -> None:
+        vanished = self._journal.forget_vanished()
+        self._metrics.lost.inc(vanished.unshipped)
+        self._metrics.vanished.inc(vanished.unarchived)
 
 
 def _ids(marks: Sequence[Mark], stream: str) -> list[str]:

@@ -4,7 +4,7 @@ import copy
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,3 +63,20 @@ async def running_sequences(stack: Stack) -> float:
     return sum(
         float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith("vllm:num_requests_running")
     )
+
+
+@contextmanager
+def live_profiles(stack: Stack, profiles: Mapping[str, dict[str, Any]]) -> Iterator[httpx.Client]:
+    """The stack's gateway with these new profiles, which are plain again afterwards."""
+    with httpx.Client(base_url=stack.url, timeout=120) as http:
+
+        def put(name: str, version: int, settings: dict[str, Any]) -> None:
+            body = {"version": version, "settings": settings, "reason": "e2e"}
+            reply = http.put(f"/admin/v1/profiles/{name}", json=body)
+            assert reply.status_code == 200, reply.text
+
+        for name, settings in profiles.items():
+            put(name, 0, settings)
+        yield http
+        for name in profiles:
+            put(name, 1, {})

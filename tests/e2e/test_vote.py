@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.e2e.gateways import live_profiles
 from tests.e2e.stack import Stack
 
 N = 16
@@ -22,19 +23,8 @@ GRAMMAR = "answer (red|Red|blue)"
 
 @pytest.fixture(scope="module")
 def http(stack: Stack) -> Iterator[httpx.Client]:
-    """A gateway with these profiles, which are plain again afterwards."""
-    with httpx.Client(base_url=stack.url, timeout=120) as opened:
-
-        def put(name: str, version: int, settings: dict[str, Any]) -> None:
-            body = {"version": version, "settings": settings, "reason": "e2e"}
-            reply = opened.put(f"/admin/v1/profiles/{name}", json=body)
-            assert reply.status_code == 200, reply.text
-
-        for name, settings in PROFILES.items():
-            put(name, 0, settings)
+    with live_profiles(stack, PROFILES) as opened:
         yield opened
-        for name in PROFILES:
-            put(name, 1, {})
 
 
 def ask(http: httpx.Client, profile: str, seed: int) -> dict[str, Any]:

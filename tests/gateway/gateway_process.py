@@ -5,7 +5,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,15 +116,6 @@ async def running_process(
         if process.process is not None and process.process.returncode is None:
             process.process.kill()
             await process.process.wait()
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Returns once it does."""
-    async with asyncio.timeout(WITHIN_S):
-        while True:
-            if holds():
-                return
-            await asyncio.sleep(0.005)
 
 
 async def chat(session: aiohttp.ClientSession, url: str, **fields: Any) -> tuple[int, Any, Any]:

@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 
 from tests.fakes import FakeScorers, FakeWorker, serve
-from tests.gateway.gateway_process import MESSAGES, GatewayProcess, chat, chat_events, running_process, until
+from tests.gateway.gateway_process import MESSAGES, GatewayProcess, chat, chat_events, running_process
+from tests.waiting import until
 
 # Long enough that a test would fail if it were waited for.
 NEVER_S = 600.0

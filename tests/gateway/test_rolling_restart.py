@@ -14,7 +14,8 @@ from aiohttp import web
 
 from gateway.tasks import end
 from tests.fakes import FakeScorers, FakeWorker, serve
-from tests.gateway.gateway_process import MESSAGES, GatewayProcess, chat, chat_events, running_process, until
+from tests.gateway.gateway_process import MESSAGES, GatewayProcess, chat, chat_events, running_process
+from tests.waiting import until
 
 CLIENTS = 8
 PROBE_S = 0.05

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from scorers.scorer_settings import RewardConfig, ScorerConfig
 from scorers.server import create_app
 from scorers.service import Service
 from scorers.settings import ScorerServerConfig
+from tests.waiting import until
 
 NEW: dict[str, Any] = {"kind": "reward", "model": "good", "version": 1}
 ASK = ScoreRequest("new", [{"role": "user", "content": "Hi"}], [{"role": "assistant", "content": "Hello"}])
@@ -100,12 +101,6 @@ async def server() -> Server:
 async def client(server: Server) -> AsyncIterator[ScorerClient]:
     async with listening(server) as url, aiohttp.ClientSession() as session:
         yield ScorerClient(url, session)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def settled(client: ScorerClient, name: str, state: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import stat
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from gateway.access.changes import NewKey, create_key, revoke_key, set_tenant
 from gateway.access.door import Rules
 from gateway.errors import BadRequest, Unauthorized, Unavailable
 from tests.gateway.log.conftest import RedisServer
+from tests.waiting import until
 
 POLL_S = 0.02
 
@@ -36,12 +37,6 @@ async def following(redis: Redis, folder: Path, registry: CollectorRegistry | No
         yield access
     finally:
         await access.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 def refused(access: Access, key: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.fakes import FakeScorers, FakeWorker
 from tests.gateway.harness import running_gateway
-from tests.gateway.workers.pools import until
+from tests.waiting import until
 
 WORDS = 60
 POINT = 17

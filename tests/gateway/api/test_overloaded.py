@@ -1,7 +1,7 @@
 """What clients see of a gateway whose workers are full."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from gateway.admission.capacity import Capacity
 from gateway.tasks import end
 from tests.fakes import FakeScorers, FakeWorker
 from tests.gateway.harness import Harness, running_gateway
+from tests.waiting import until
 
 TEXTS = ["a", "bbb", "cc", "dddd"]
 
@@ -47,12 +48,6 @@ async def waiting(gateway: Harness) -> "asyncio.Task[Any]":
     task = asyncio.create_task(gateway.chat())
     await until(lambda: admission(gateway, "waiting", tier="default"))
     return task
-
-
-async def until(happened: Callable[[], object]) -> None:
-    async with asyncio.timeout(10.0):
-        while not happened():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def test_with_room_a_request_gets_all_its_candidates(gateway: Harness) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from scorers.client import ScorerClient
 from tests.fakes import FakeScorers, FakeWorker, serve
 from tests.gateway.harness import config_for
 from tests.gateway.log.conftest import RedisServer
+from tests.waiting import until
 
 POLL_S = 0.02
 NOTE = Note("key:a", 1000.0, "because")
@@ -66,12 +67,6 @@ async def following(
             yield control
         finally:
             await control.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 def n_of(control: Control) -> tuple[int, int]:

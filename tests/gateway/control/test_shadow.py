@@ -28,6 +28,7 @@ from gateway.telemetry.metrics import Metrics
 from scorers.client import ScorerClient
 from tests.fakes import FakeScorers, serve
 from tests.gateway.log.conftest import RedisServer
+from tests.waiting import until
 
 PROFILE = Profile("default", 3, ProfileConfig(shadow=["trial"]))
 PAIR = Pair("trial@2", "default@3", "reward@1")
@@ -66,12 +67,6 @@ async def shadowing(
             yield shadow, fake, records, registry
         finally:
             await shadow.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def test_the_same_candidates_are_scored_compared_counted_and_logged(

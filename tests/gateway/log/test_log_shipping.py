@@ -5,10 +5,7 @@ import signal
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -28,42 +25,14 @@ from tests.gateway.log.log_samples import (
     thumb,
     total_dropped,
 )
-
-
-@asynccontextmanager
-async def running(
-    data_dir: Path, redis: Redis | None, close_s: float = 5.0, **changes: Any
-) -> AsyncIterator[tuple[RecordLog, CollectorRegistry]]:
-    registry = CollectorRegistry()
-    log = RecordLog(settings(**changes), data_dir, redis, registry)
-    await log.start()
-    try:
-        yield log, registry
-    finally:
-        await log.close(close_s)
-        assert_equations_hold(registry)
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = 15.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while True:
-        met = condition()
-        if met if isinstance(met, bool) else await met:
-            return
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.01)
+from tests.gateway.log.running import accept_many, running
+from tests.waiting import until
 
 
 async def logged_ids(redis: Redis) -> tuple[set[str], int]:
     """Unique interactions in the stream, and how many came more than once."""
     reader = streams.interactions(redis, SHARD)
     return {logged.record.id async for logged in reader.after()}, reader.duplicates
-
-
-def accept_many(log: RecordLog, count: int) -> set[str]:
-    records = [interaction() for _ in range(count)]
-    assert all(log.accept(record) for record in records)
-    return {record.id for record in records}
 
 
 async def test_200_interactions_and_50_thumbs_are_exactly_in_the_streams(

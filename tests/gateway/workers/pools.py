@@ -1,8 +1,7 @@
 """Pools of fake workers for tests."""
 
-import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -38,15 +37,6 @@ async def pool_of(*fakes: FakeWorker, check: bool = True, seed: int = 1, **polic
             await pool.check()
         stack.push_async_callback(pool.close)
         yield pool
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Fails where it does not within 5 s."""
-    async with asyncio.timeout(5):
-        while True:
-            if holds():
-                return
-            await asyncio.sleep(0.005)
 
 
 def worker_of(pool: WorkerPool, fake: FakeWorker) -> Worker:

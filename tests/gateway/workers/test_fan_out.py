@@ -10,7 +10,8 @@ from gateway.workers.fan_out import Order
 from gateway.workers.pool import WorkerPool
 from gateway.workers.stream import Choice, Part, SampleEnd, SampleStart
 from tests.fakes import FakeWorker
-from tests.gateway.workers.pools import BODY, pool_of, sampled, until, worker_of
+from tests.gateway.workers.pools import BODY, pool_of, sampled, worker_of
+from tests.waiting import until
 
 
 def send_to(pool: WorkerPool, fake: FakeWorker) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from scorers.endpoint import Endpoint
 from tests.fakes import FakeWorker, serve
 from tests.gateway.log.conftest import RedisServer
 from tests.gateway.workers.pools import pool_of, worker_of
+from tests.waiting import until
 
 POLL_S = 0.02
 A = "/adapters/a"
@@ -62,12 +63,6 @@ async def fakes() -> AsyncIterator[list[FakeWorker]]:
 
 def urls(pool: WorkerPool) -> set[str]:
     return {worker.client.url for worker in pool.workers}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def test_every_gateway_follows_what_is_added_drained_and_removed(

@@ -9,7 +9,8 @@ from gateway.errors import Unavailable, WorkerError
 from gateway.workers.fan_out import Order
 from scorers.endpoint import Endpoint
 from tests.fakes import FakeWorker, serve
-from tests.gateway.workers.pools import BODY, NOBODY, pool_of, sampled, until, worker_of
+from tests.gateway.workers.pools import BODY, NOBODY, pool_of, sampled, worker_of
+from tests.waiting import until
 
 
 async def test_a_worker_of_another_model_gets_nothing_and_says_why() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from scorers.errors import BadScoreRequest, Overloaded, ScorerError, ScorerFaile
 from scorers.tls import trusting
 from tests.certificates import Authority
 from tests.scorers.vllm_fake import FakeVllm, serving, total
+from tests.waiting import until
 
 WIRE = Classify("scorer", labels=1)
 LIMITS = Limits(batch_tokens=16, waiting=1000, context=64)
@@ -36,12 +37,6 @@ async def opened(fake: FakeVllm, **kwargs: object) -> AsyncIterator[VllmBackend]
             yield backend
         finally:
             await backend.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 def assert_tells_no_address(error: object, fake: FakeVllm) -> None:

@@ -1,51 +1,19 @@
 """Journal, Redis and archive together: journaled = archived + unarchived, and nothing lost when Redis forgets."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from gateway.log import streams
 from gateway.log.frames import Kind
 from gateway.log.journal import Journal
 from gateway.log.keys import archived_key, interactions_key
-from gateway.log.writer import RecordLog
 from tests.gateway.log.archive.archiving import archive, archive_in, interactions_read, store_in
 from tests.gateway.log.conftest import RedisServer
-from tests.gateway.log.log_samples import SHARD, assert_equations_hold, interaction, sample, settings, thumb
-
-
-@asynccontextmanager
-async def running(folder: Path, redis: Redis, **changes: Any) -> AsyncIterator[tuple[RecordLog, CollectorRegistry]]:
-    registry = CollectorRegistry()
-    log = RecordLog(settings(**changes), folder, redis, registry)
-    await log.start()
-    try:
-        yield log, registry
-    finally:
-        await log.close(5)
-        assert_equations_hold(registry)
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = 15.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while True:
-        met = condition()
-        if met if isinstance(met, bool) else await met:
-            return
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.01)
-
-
-def accept(log: RecordLog, count: int) -> set[str]:
-    records = [interaction() for _ in range(count)]
-    assert all(log.accept(record) for record in records)
-    return {record.id for record in records}
+from tests.gateway.log.log_samples import SHARD, assert_equations_hold, interaction, sample, thumb
+from tests.gateway.log.running import accept_many, running
+from tests.waiting import until
 
 
 def journaled_ids(folder: Path) -> set[bytes]:
@@ -70,7 +38,7 @@ async def test_a_segment_goes_when_its_records_are_archived_and_not_before(
     async with running(tmp_path, redis, segment_bytes=20_000, keep_bytes=0) as (log, registry):
         ids: set[str] = set()
         for _ in range(3):
-            ids |= accept(log, 20)
+            ids |= accept_many(log, 20)
             assert await log.drained(5)
         log.accept(thumb(next(iter(ids))))
         assert await log.drained(5)
@@ -81,7 +49,7 @@ async def test_a_segment_goes_when_its_records_are_archived_and_not_before(
         assert (sample(registry, "unarchived"), sample(registry, "released")) == (0, 0)
         await until(lambda: not list((tmp_path / "journal").glob("*.seg")))
         # It goes on behind.
-        ids |= accept(log, 10)
+        ids |= accept_many(log, 10)
         assert await log.drained(5)
         assert sample(registry, "unarchived") == 10
         assert_equations_hold(registry)
@@ -95,7 +63,7 @@ async def test_by_unique_ids_all_that_was_journaled_is_archived_or_pending(
     accepted: set[str] = set()
     async with running(tmp_path, redis, segment_bytes=10_000) as (log, registry):
         for part in range(6):
-            accepted |= accept(log, 20)
+            accepted |= accept_many(log, 20)
             assert await log.drained(5)
             if part in (1, 3):
                 await archive(redis, store_in(tmp_path))
@@ -112,15 +80,15 @@ async def test_a_redis_that_lost_its_tail_gets_what_was_not_archived_again(
     tmp_path: Path, redis_server: RedisServer, redis: Redis
 ) -> None:
     async with running(tmp_path, redis, segment_bytes=20_000) as (log, registry):
-        ids = accept(log, 30)
+        ids = accept_many(log, 30)
         assert await log.drained(5)
         await archive(redis, store_in(tmp_path))
         await until(lambda: sample(registry, "archived") == 30)
-        ids |= accept(log, 30)
+        ids |= accept_many(log, 30)
         assert await log.drained(5)
         kept = redis_server.folder / "appendonly.aof"
         early = kept.read_bytes()
-        ids |= accept(log, 30)
+        ids |= accept_many(log, 30)
         vote = thumb(next(iter(ids)))
         log.accept(vote)
         assert await log.drained(5)
@@ -143,17 +111,17 @@ async def test_entries_lost_with_a_crash_do_not_count_as_archived_when_later_one
     """A stopped gateway's records vanish with Redis's tail; others' are archived before it comes back."""
     kept = redis_server.folder / "appendonly.aof"
     async with running(tmp_path / "other", redis) as (other, _):
-        ids = accept(other, 5)
+        ids = accept_many(other, 5)
         assert await other.drained(5)
     early = kept.read_bytes()
     async with running(tmp_path, redis) as (log, _):
-        ids |= accept(log, 10)
+        ids |= accept_many(log, 10)
         assert await log.drained(5)
     redis_server.kill()
     kept.write_bytes(early)
     redis_server.start()
     async with running(tmp_path / "other", redis) as (other, registry):
-        ids |= accept(other, 5)
+        ids |= accept_many(other, 5)
         assert await other.drained(5)
         await archive(redis, store_in(tmp_path))
         await until(lambda: sample(registry, "unarchived") == 0)
@@ -167,17 +135,17 @@ async def test_an_emptied_redis_gets_all_again_that_is_not_archived(
     tmp_path: Path, redis_server: RedisServer, redis: Redis
 ) -> None:
     async with running(tmp_path, redis, segment_bytes=10_000) as (log, _):
-        ids = accept(log, 20)
+        ids = accept_many(log, 20)
         assert await log.drained(5)
         await archive(redis, store_in(tmp_path))
-        ids |= accept(log, 20)
+        ids |= accept_many(log, 20)
         assert await log.drained(5)
     redis_server.kill()
     (redis_server.folder / "appendonly.aof").unlink()
     redis_server.start()
     # Another gateway was faster: the stream is there again, and younger.
     async with running(tmp_path / "other", redis) as (other, _):
-        ids |= accept(other, 1)
+        ids |= accept_many(other, 1)
         assert await other.drained(5)
         await archive(redis, store_in(tmp_path))
     async with running(tmp_path, redis) as (log, registry):
@@ -192,7 +160,7 @@ async def test_entries_trimmed_by_the_archiver_are_not_shipped_again(
     stopped_redis.start("--appendfsync", "always")  # So that nothing is lost for another reason.
     async with running(tmp_path, redis) as (log, registry):
         for _ in range(3):
-            accept(log, 10)
+            accept_many(log, 10)
             assert await log.drained(5)
             await archive(redis, store_in(tmp_path))
             log.accept(thumb(interaction().id))
@@ -200,7 +168,7 @@ async def test_entries_trimmed_by_the_archiver_are_not_shipped_again(
             stopped_redis.kill()
             stopped_redis.start()
         await until(lambda: log.health().redis)
-        accept(log, 1)
+        accept_many(log, 1)
         assert await log.drained(10)
         assert sample(registry, "rewound_total") == 0
 
@@ -210,7 +178,7 @@ async def test_what_somebody_else_trims_is_shipped_again(
 ) -> None:
     stopped_redis.start("--appendfsync", "always")
     async with running(tmp_path, redis) as (log, registry):
-        ids = accept(log, 10)
+        ids = accept_many(log, 10)
         assert await log.drained(5)
         await redis.xtrim(interactions_key(SHARD), maxlen=0, approximate=False)
         stopped_redis.kill()
@@ -224,11 +192,11 @@ async def test_a_full_redis_is_lag_and_archiving_ends_it(
     tmp_path: Path, redis_server: RedisServer, redis: Redis
 ) -> None:
     async with running(tmp_path, redis) as (log, registry):
-        ids = accept(log, 300)
+        ids = accept_many(log, 300)
         assert await log.drained(5)
         used = (await redis.info("memory"))["used_memory"]
         await redis.config_set("maxmemory", used - 50_000)
-        ids |= accept(log, 50)
+        ids |= accept_many(log, 50)
         await until(lambda: sample(registry, "ship_errors_total") >= 2)
         assert sample(registry, "pending") == 50
         await archive(redis, store_in(tmp_path))
@@ -241,7 +209,7 @@ async def test_a_journal_of_a_stopped_gateway_knows_what_was_archived_meanwhile(
     tmp_path: Path, redis_server: RedisServer, redis: Redis
 ) -> None:
     async with running(tmp_path, redis) as (log, _):
-        ids = accept(log, 20)
+        ids = accept_many(log, 20)
         assert await log.drained(5)
     await archive(redis, store_in(tmp_path))
     async with running(tmp_path, redis) as (log, registry):
