@@ -65,8 +65,8 @@ def config_for(
     redis_url: str = NO_REDIS,
     gateway: dict[str, Any] | None = None,
     log: dict[str, Any] | None = None,
+    feedback: dict[str, Any] | None = None,
 ) -> Config:
-    # A busy machine's late event loop would have n shrink in the middle of a test that counts candidates.
     settings = {"n": 4, "refusal": "No.", **profile}
     settings.setdefault("min_n", settings["n"])
     return parse(
@@ -74,6 +74,7 @@ def config_for(
             "data_dir": str(data_dir),
             "gateway": gateway or {},
             "log": log or {},
+            "feedback": feedback or {},
             "redis": {"url": redis_url},
             "policies": {"policy": {"model": "somewhere", "workers": [{"url": worker.url}]}},
             "scorers": {
@@ -96,6 +97,7 @@ async def running_gateway(
     redis_url: str = NO_REDIS,
     gateway: dict[str, Any] | None = None,
     log: dict[str, Any] | None = None,
+    feedback: dict[str, Any] | None = None,
     **profile: Any,
 ) -> AsyncIterator[Harness]:
     """Starts fakes and gateway, and stops them. Without a Redis it is one that has seen Redis before, without keys."""
@@ -103,7 +105,10 @@ async def running_gateway(
     if redis_url == NO_REDIS and not cache_file(data_dir).exists():
         save(cache_file(data_dir), Snapshot())
     async with serve(worker), serve(scorers):
-        app = create_app(config_for(worker, scorers, data_dir, profile, redis_url=redis_url, gateway=gateway, log=log))
+        config = config_for(
+            worker, scorers, data_dir, profile, redis_url=redis_url, gateway=gateway, log=log, feedback=feedback
+        )
+        app = create_app(config)
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -112,6 +117,7 @@ async def running_gateway(
                     app,
                     log_config=None,
                     access_log=False,
+                    proxy_headers=False,
                     timeout_graceful_shutdown=2,
                     http=JsonHttpProtocol,
                     ws="none",
@@ -124,6 +130,9 @@ async def running_gateway(
                 await asyncio.sleep(0.01)
             accepted: list[Record] = []
             _spy(app.state.service, accepted)
+            for admission in app.state.service.admissions.values():
+                # A busy machine's late event loop would have n shrink in the middle of a test that counts candidates.
+                admission._lag_s = lambda: 0.0
             async with aiohttp.ClientSession(url) as session:
                 yield Harness(url, app, session, worker, scorers, accepted)
             server.should_exit = True
