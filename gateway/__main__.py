@@ -68,6 +68,8 @@ def _server(config: Config, app: FastAPI) -> Server:
         access_log=False,
         log_config=None,
         server_header=False,
+        # uvicorn would believe what anyone on this machine forwards: feedback.trusted_proxies decides.
+        proxy_headers=False,
         ssl_context_factory=(lambda *_: tls) if tls else None,
         timeout_keep_alive=75,
     )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from gateway.comparison.settings import Against
 from gateway.control.plan import Plan
 from gateway.decoding.candidate import Judged
 
@@ -18,6 +19,20 @@ class Piece:
     logprobs: dict[str, Any] | None
     token_ids: list[int] | None
     tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two answers side by side. shown: in the order in which the client gets them. token: what a pick is sent with.
+
+    against, share, propensity: as they are logged (`log.records.Comparison`).
+    """
+
+    shown: tuple[Judged, Judged]
+    token: str
+    against: Against
+    share: float
+    propensity: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +69,9 @@ class Answer:
     feedback_token: str | None
     propensity: float | None = None
     kl_bound: float | None = None
+    comparison: Comparison | None = None
+
+    @property
+    def choices(self) -> tuple[Judged, ...]:
+        """What was delivered, as the client gets it: best first, or in the drawn order of a comparison."""
+        return self.comparison.shown if self.comparison else self.delivered

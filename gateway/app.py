@@ -20,8 +20,9 @@ from gateway.access.door import Rules
 from gateway.admission.admission import Admission
 from gateway.admission.lag import LoopLag
 from gateway.admission.metrics import AdmissionMetrics
-from gateway.api import admin, chat, embeddings, feedback, health, models, openapi, tokenize
+from gateway.api import admin, chat, embeddings, feedback, feedback_batch, health, models, openapi, tokenize
 from gateway.api.completions import routes as completions
+from gateway.api.cors import Cors, cors_paths
 from gateway.api.docs import add_docs
 from gateway.api.http import ClientGone, error_response
 from gateway.api.idempotency import Idempotency
@@ -34,8 +35,12 @@ from gateway.control.profiles import ModelDirectory, ProfileStore
 from gateway.control.scorers import ScorerDirectory
 from gateway.control.shadow import ShadowScoring
 from gateway.errors import ApiError, ConfigError, MethodNotAllowed, NotFound
+from gateway.feedback.limits import FeedbackLimits
+from gateway.feedback.webhook import Webhooks, check_secrets
+from gateway.log.archive.opening import archive_of
 from gateway.log.archive.runner import ArchiveRunner
 from gateway.log.connection import connect
+from gateway.log.erase.runner import EraseRunner
 from gateway.log.privacy.policy import TenantLog
 from gateway.log.privacy.treatment import policies_of
 from gateway.log.writer import RecordLog
@@ -63,6 +68,7 @@ _MOST_SHOWN = 200
 def create_app(config: Config) -> FastAPI:
     """The ASGI application. Raises ConfigError where the configuration leaves out what a gateway needs."""
     check_complete(config)
+    check_secrets(config.feedback.webhooks)
     upstreams = read_upstreams(config)
     warn_of_unverified(config)
     metrics = Metrics()
@@ -82,7 +88,7 @@ def create_app(config: Config) -> FastAPI:
         redoc_url=None,
     )
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
-    for part in (chat, completions, responses, embeddings, tokenize, models, feedback, health, admin):
+    for part in (chat, completions, responses, embeddings, tokenize, models, feedback, feedback_batch, health, admin):
         app.include_router(part.router)
     add_docs(app)
     app.add_exception_handler(ApiError, _on_api_error)
@@ -91,6 +97,9 @@ def create_app(config: Config) -> FastAPI:
     # Innermost, so that what it says is counted and has the request's id.
     app.add_middleware(LastWords)
     app.add_middleware(RequestContext, metrics=metrics)
+    if config.gateway.cors_origins:
+        # Outermost, so that a page can read every answer, those of RequestContext too.
+        app.add_middleware(Cors, origins=config.gateway.cors_origins, paths=cors_paths(config.gateway.cors_endpoints))
     return app
 
 
@@ -117,11 +126,21 @@ async def _start(app: FastAPI, config: Config, upstreams: Upstreams, metrics: Me
     )
     redis = connect(upstreams.redis)
     app.state.redis = redis
+    app.state.log_archive = archive_of(config.log.archive, config.data_dir)
     stack.push_async_callback(redis.aclose)
     policies = policies_of(config, partial(_tenant_log, app))
     log = RecordLog(config.log, config.data_dir, redis, metrics.registry, policies=policies)
+    erasing = EraseRunner(config, redis, metrics.registry)
+    app.state.erasing = erasing
+    if log.erasing is not None:
+        log.erasing.on_new_run = erasing.redis_changed
     await log.start()
     stack.push_async_callback(log.close, _LOG_CLOSE_S)
+    erasing.start()
+    stack.push_async_callback(erasing.close)
+    webhooks = Webhooks(config.feedback.webhooks, redis, config.log.shard, app.state.log_archive, metrics.registry)
+    await webhooks.start()
+    stack.push_async_callback(webhooks.close)
     archiving = ArchiveRunner(config, redis, metrics.registry)
     await archiving.start()
     stack.push_async_callback(archiving.close)
@@ -153,14 +172,21 @@ async def _start(app: FastAPI, config: Config, upstreams: Upstreams, metrics: Me
     stack.push_async_callback(access.close)
     app.state.access = access
     idempotency = Idempotency(
-        redis, metrics, ttl_s=config.gateway.idempotency_ttl_s, running_s=config.gateway.request_timeout_s
+        redis,
+        metrics,
+        ttl_s=config.gateway.idempotency_ttl_s,
+        running_s=config.gateway.request_timeout_s,
+        erased=log.erased,
     )
     stack.push_async_callback(idempotency.close)
     app.state.idempotency = idempotency
+    if log.erasing is not None:
+        log.erasing.told.append(lambda _: idempotency.forget_erased())
     given = config.gateway.feedback_secret_file
     secret = load_secret(given or config.data_dir / "feedback.secret", create=given is None)
     signer = Signer(secret, config.gateway.feedback_token_ttl_s)
     app.state.signer = signer
+    app.state.feedback_limits = FeedbackLimits(redis, config.feedback.limits, metrics.registry, time.monotonic)
     app.state.service = ChatService(
         config,
         pools,

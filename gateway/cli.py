@@ -136,6 +136,8 @@ def _group(name: str, about: str, module: str) -> None:
     app.command(name, help=f"{about} (bestow {name} --help).", context_settings=PASSED_ON)(run)
 
 
+_group("export", "Write all that is stored of a person to a file, for them", "gateway.log.personal_commands")
+_group("feedback", "Import votes, and review those that were set aside", "gateway.feedback.commands")
 _group("keys", "Make, list, rotate and revoke API keys", "gateway.access.commands")
 _group("tenants", "Say which models and profiles a tenant may use", "gateway.access.commands")
 _group("workers", "List, add, drain and remove workers while everything runs", "gateway.workers.commands")
@@ -143,6 +145,8 @@ _group("adapters", "Load and unload LoRA adapters on all workers of a policy", "
 _group("scorers", "List, add, promote and remove reward models and other scorers", "gateway.control.scorer_commands")
 _group("profile", "Tune a profile while everything runs, see its history, go back", "gateway.control.profile_commands")
 _group("strategies", "List the decoding strategies and their options", "gateway.decoding.commands")
+_group("erase", "Erase a person: from Redis, journals, archive, caches", "gateway.log.erase.commands")
+_group("hold", "Legal holds: what must not be erased until they are taken off", "gateway.log.erase.commands")
 _group("calibrate", "Measure what a model gains by more answers, and what numbers mean", "gateway.calibrate.commands")
 
 

@@ -5,16 +5,19 @@
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from gateway.errors import ConfigError
+from gateway.log import redis_url
 from gateway.log.privacy.kinds import KINDS
 from gateway.log.privacy.plugins import check as check_redactors
+from gateway.log.records import FeedbackKind
 from gateway.profile_settings import ProfileConfig, check_scorers, listed
+from scorers.local import is_loopback
 from scorers.scorer_settings import UNKNOWN_KIND, ScorerConfig, location, no_such_kind
 from scorers.settings import (
     Name,
@@ -27,6 +30,19 @@ from scorers.settings import (
     Variable,
     check_address,
 )
+
+
+def check_origin(value: str) -> str:
+    parts = urlsplit(value)
+    if value != "*" and (parts.scheme not in ("http", "https") or value != f"{parts.scheme}://{parts.netloc}".lower()):
+        raise ValueError(
+            f"{value!r} is no origin: write scheme, host and port alone and in lower case, without a slash at the end, "
+            'such as https://app.example.com, or "*"'
+        )
+    return value
+
+
+Origin = Annotated[str, AfterValidator(check_origin)]
 
 
 class GatewayConfig(Section):
@@ -70,6 +86,16 @@ class GatewayConfig(Section):
     responses_ttl_s: int = Field(
         2_592_000, ge=60, description="How long a stored response can be continued by previous_response_id (30 days)."
     )
+    cors_origins: list[Origin] = Field(
+        [],
+        description="Web pages that browsers let call this gateway: origins such as https://app.example.com, or "
+        '"*" for all; [] means none. Cookies are never part of it: a page sends a feedback token or a key.',
+    )
+    cors_endpoints: list[Literal["feedback", "chat"]] = Field(
+        ["feedback"],
+        description="What those pages may call. chat: completions, responses and models too; a page that holds an API "
+        "key shows it to everybody who opens it.",
+    )
     tls_cert_file: Path | None = Field(
         None, description="Certificate (PEM, its chain included) to serve HTTPS with; empty: plain HTTP."
     )
@@ -85,8 +111,9 @@ class GatewayConfig(Section):
 class _Redis(Section):
     url: str | None = Field(
         None,
-        pattern=r"^rediss?://|^unix://",
-        description="Redis >= 6.2 or Valkey (redis://host:port/db); empty: `bestow up` starts one of its own.",
+        pattern=redis_url.PATTERN,
+        description="Redis >= 6.2 or Valkey: redis://host:port/db, redis+cluster://host:port,host:port, or "
+        "redis+sentinel://host:port,host:port/master/db (rediss for TLS); empty: `bestow up` starts one of its own.",
     )
     port: Port = Field(8379, description="Port of the Redis that `bestow up` starts.")
     username: str | None = Field(None, min_length=1, description="User of its access list; empty: the default user.")
@@ -94,6 +121,7 @@ class _Redis(Section):
         None, description="File with the password; read again at each new connection, so that it can be changed."
     )
     password_env: Variable | None = Field(None, description="Environment variable with it, instead of a file.")
+    sentinel_password_file: Path | None = Field(None, description="File with the password that the Sentinels ask for.")
 
 
 # The fields of the base named last come first in the generated example.
@@ -106,14 +134,16 @@ class RedisConfig(Tls, _Redis):
         if self.username and not secret:
             raise ValueError("username needs password_file or password_env")
         if self.url is None:
-            if given := secret or self.tls_keys:
+            if given := secret or self.tls_keys or ("sentinel_password_file" if self.sentinel_password_file else ""):
                 raise ValueError(f"{given} is for a Redis that url names; the one started here needs none")
             return self
         parts = urlsplit(self.url)
         if secret and (parts.username or parts.password or "password" in parse_qs(parts.query)):
             raise ValueError(f"url holds a name or a password already, and {secret} names one: keep one of them")
-        if self.tls_keys and parts.scheme != "rediss":
-            raise ValueError(f"{self.tls_keys} would do nothing: url does not begin with rediss://")
+        if self.tls_keys and not parts.scheme.startswith("rediss"):
+            raise ValueError(f"{self.tls_keys} would do nothing: url does not begin with rediss")
+        if redis_url.parse(self.url).kind != "sentinel" and self.sentinel_password_file:
+            raise ValueError("sentinel_password_file is for a url that begins with redis+sentinel:// (or rediss)")
         if option := next((key for key in parse_qs(parts.query) if key.startswith("ssl_")), None):
             raise ValueError(f"{option} in url: say it with ca_file, cert_file, key_file or verify, beside url")
         return self
@@ -140,6 +170,13 @@ class ArchiveConfig(Section):
         description="Memory of Redis that the streams may take; beyond it records are moved before they are old.",
     )
     every_s: float = Field(30.0, gt=0, description="How often gateways look whether there is something to move.")
+    retain_days: int | None = Field(
+        None,
+        ge=1,
+        le=36_500,
+        description="Days for which an interaction is kept, with all that was said of it, and a day more at most; "
+        "empty: for ever. Where a model (models.NAME.log) or a tenant says less, that holds.",
+    )
 
 
 Redactors = Annotated[list[Name], AfterValidator(check_redactors)]
@@ -165,6 +202,9 @@ class ModelLogConfig(Section):
     prompts: bool | None = Field(None, description="Keep what was asked, where log.keep does.")
     media: bool | None = Field(None, description="Keep images, audio and files, where log.keep does.")
     redact: Redactors | None = Field(None, description="What is redacted, instead of log.keep's.")
+    retain_days: int | None = Field(
+        None, ge=1, le=36_500, description="Days for which it is kept, if less than log.archive's."
+    )
 
 
 class LogConfig(Section):
@@ -191,9 +231,99 @@ class LogConfig(Section):
         description="What else is taken out before the archive, by redactors that are too slow for the journal: "
         "presidio, or an entry point of bestow.redactors.",
     )
+    compress_above: int = Field(
+        16_384,
+        ge=0,
+        description="Bytes from which a record is compressed in the journal and in Redis; 0: never. Feedback never is.",
+    )
     token_ids: bool = Field(
         True, description="Keep each candidate's token ids, so that nothing is tokenised again later."
     )
+    logprobs: bool = Field(
+        False,
+        description="Ask the workers for log-probabilities of all tokens, and keep those of delivered answers beside "
+        "their token ids; false: kept where a client asks for them.",
+    )
+
+    @model_validator(mode="after")
+    def _logprobs_have_tokens(self) -> "LogConfig":
+        if self.logprobs and not self.token_ids:
+            raise ValueError("logprobs: they need the token ids: set token_ids: true, or logprobs: false")
+        return self
+
+
+class FeedbackLimitsConfig(Section):
+    """Votes and retractions a minute, together over all gateways; as many may come at once."""
+
+    per_user_per_minute: int = Field(
+        120, ge=0, description="Of one user, as the request or its feedback token names them; 0: no limit."
+    )
+    per_key_per_minute: int = Field(6000, ge=0, description="With one API key; 0: no limit.")
+    per_address_per_minute: int = Field(
+        3000, ge=0, description="From one client address (IPv6: one /64 network); 0: no limit."
+    )
+
+
+FlagReason = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class WebhookConfig(Section):
+    url: Url = Field(description="Where votes are POSTed, signed as Standard Webhooks says.")
+    secret_file: Path = Field(
+        description="File with the secret that signs them, whsec_ and 24 to 64 bytes in base64; to rotate it, two "
+        "lines: both sign. It is read again while the gateway runs."
+    )
+    kinds: list[FeedbackKind] = Field([], description="Which kinds of feedback; [] means all.")
+    timeout_s: float = Field(10.0, gt=0, le=60, description="How long the receiver may take to answer.")
+    plain_http: bool = Field(False, description="Allow http:// to another machine: what people say goes unencrypted.")
+
+    @model_validator(mode="after")
+    def _is_private(self) -> "WebhookConfig":
+        parts = urlsplit(self.url)
+        if parts.scheme != "https" and not self.plain_http and not is_loopback(parts.hostname or ""):
+            raise ValueError(f"url: {self.url} is not encrypted: use https://, or say plain_http: true")
+        return self
+
+
+class TrustConfig(Section):
+    """How votes are weighed, and which are set aside until an operator has looked (`bestow feedback review`)."""
+
+    false_alarm: float = Field(
+        0.001,
+        gt=0,
+        lt=1,
+        description="Chance that honest votes, of all that are assessed together, are taken for a burst, and the same "
+        "for votes on others' answers.",
+    )
+    window_s: float = Field(600.0, gt=0, description="Seconds in which a burst is looked for.")
+    user_per_window: float = Field(10.0, gt=0, description="Votes that a busy user casts in a window, on average.")
+    source_per_window: float = Field(50.0, gt=0, description="Votes from a busy address, unless it is used to more.")
+    key_per_window: float = Field(200.0, gt=0, description="Votes with a busy API key, unless it is used to more.")
+    user_weight_per_day: float = Field(
+        20.0, gt=0, description="Most weight that one user's votes on one model have in a day (UTC), together."
+    )
+    key_weight_per_day: float = Field(2000.0, gt=0, description="The same for one API key.")
+
+
+class FeedbackConfig(Section):
+    flag_reasons: list[FlagReason] = Field(
+        ["unsafe", "hallucination", "off-task", "refused", "other"],
+        description="The reasons that a flag can have as its value; any other is a 400.",
+    )
+    webhooks: list[WebhookConfig] = Field(
+        [], description="Who is told of every accepted vote and retraction, at least once; see docs/feedback.md."
+    )
+    limits: FeedbackLimitsConfig = Field(
+        FeedbackLimitsConfig(), description="How much feedback is taken; beyond it the answer is a 429."
+    )
+    trusted_proxies: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="Proxies in front that append to X-Forwarded-For; 0: the header is not believed, and a client's "
+        "address is the one that connects.",
+    )
+    trust: TrustConfig = Field(TrustConfig(), description="What votes weigh, and which are set aside.")
 
 
 class _Worker(Section):
@@ -292,6 +422,9 @@ class Config(Section):
     gateway: GatewayConfig = Field(GatewayConfig(), description="The HTTP front.")
     redis: RedisConfig = Field(RedisConfig(), description="Where interactions and feedback go.")
     log: LogConfig = Field(LogConfig(), description="How records reach Redis.")
+    feedback: FeedbackConfig = Field(
+        FeedbackConfig(), description="What people say: what is taken, what it weighs, who is told."
+    )
     scorer_server: ScorerServerConfig = Field(ScorerServerConfig(), description="The scorer server on this machine.")
     policies: dict[Name, PolicyConfig] = Field({}, description="The language models that sample.")
     scorers: dict[Name, ScorerConfig] = Field({}, description="The reward models and safety classifiers.")

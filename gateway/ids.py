@@ -29,6 +29,16 @@ def new_uuid7() -> str:
     return str(uuid_utils.uuid7())
 
 
+def uuid7_at(at: float, digest: bytes) -> str:
+    """The UUIDv7 of a moment (seconds since 1970), to a quarter of a microsecond; the rest is the digest's 8 bytes.
+
+    So what happened earlier has the smaller id, and the same at the same moment has the same id.
+    """
+    milliseconds, fraction = divmod(int(at * 4_096_000), 4096)
+    rest = int.from_bytes(digest[:8], "big") >> 2
+    return str(uuid.UUID(int=milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | rest))
+
+
 def new_completion_id(tag: Tag | None = None) -> str:
     """The id of a chat completion and of its interaction: `chatcmpl-<uuid7>`, tagged where a tag is given."""
     fresh = COMPLETION_PREFIX + new_uuid7()

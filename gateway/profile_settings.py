@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
+from gateway.comparison.settings import ComparisonConfig
 from gateway.decoding.registry import strategy
 from gateway.decoding.selection.settings import SelectionConfig
 from gateway.decoding.strategy import Options
@@ -131,6 +132,9 @@ class ProfileConfig(Section):
         description="The answer when the prompt, or every candidate, is unsafe.",
     )
     show_candidates: bool = Field(True, description="Whether guidance.return_candidates is allowed.")
+    comparison: ComparisonConfig = Field(
+        ComparisonConfig(), description="Two answers side by side, of which a person picks the better one."
+    )
 
     @property
     def guards(self) -> tuple[str, ...]:
@@ -184,6 +188,8 @@ class ProfileConfig(Section):
             raise ValueError(f"min_n ({self.min_n}) is above n ({self.n})")
         if self.max_tokens > self.max_tokens_limit:
             raise ValueError(f"max_tokens ({self.max_tokens}) is above max_tokens_limit ({self.max_tokens_limit})")
+        if self.comparison.share and self.max_n < 2:
+            raise ValueError("comparison.share needs max_n of 2 or more: two of the candidates are compared")
         return self
 
     @model_validator(mode="after")

@@ -1,18 +1,19 @@
 """What a finished request leaves behind: its record, and the counts in the metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.answers import Answer
-from gateway.decoding.candidate import Judged
+from gateway.decoding.candidate import Candidate, Judged
 from gateway.decoding.selection.chooser import Outcomes
 from gateway.decoding.selection.settings import SelectionConfig
 from gateway.decoding.strategy import Decision
 from gateway.log.privacy.identity import unnamed, without_user
 from gateway.log.records import (
     CandidateRecord,
+    Comparison,
     Interaction,
     Outcome,
     Round,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # What of the request's body is logged elsewhere, or not at all.
 _UNLOGGED = ("messages", "prompt", "cache_salt")
+_LOGPROB_DIGITS = 6
 
 
 def interaction_of(
@@ -56,9 +58,11 @@ def interaction_of(
         outcome=outcome,
         messages=unnamed(request.messages, request.user),
         parameters=without_user(
-            {key: value for key, value in sampler.body.items() if key not in _UNLOGGED}, request.user
+            {key: value for key, value in sampler.body.items() if key not in _UNLOGGED}, request.user, request.session
         ),
-        candidates=candidate_records(judged, outcomes, exchange.loop_started, keep_token_ids=keep_token_ids),
+        candidates=candidate_records(
+            judged, outcomes, exchange.loop_started, keep_token_ids=keep_token_ids, delivered=delivered
+        ),
         reward_model=exchange.reward_model,
         safety_model=exchange.guard.version if exchange.guard else None,
         second_check=exchange.second_check.version if exchange.second_check else None,
@@ -78,6 +82,8 @@ def interaction_of(
         user=exchange.user,
         tenant=exchange.tenant,
         tier=plan.tier,
+        session=exchange.session,
+        previous=request.previous,
         usage=Usage(
             prompt_tokens=sampler.prompt_tokens,
             completion_tokens=answer.completion_tokens if answer else 0,
@@ -87,7 +93,15 @@ def interaction_of(
         selection=_selection(plan.profile.settings.selection, exchange.reward is not None, outcome, outcomes),
         rounds=round_records(decision.rounds, keep_token_ids=keep_token_ids) if decision else [],
         training=exchange.training,
+        comparison=_comparison(answer),
     )
+
+
+def _comparison(answer: Answer | None) -> Comparison | None:
+    if answer is None or (found := answer.comparison) is None:
+        return None
+    shown = [one.candidate.index for one in found.shown]
+    return Comparison(shown, found.against, found.share, found.propensity)
 
 
 def _selection(
@@ -102,9 +116,17 @@ def _selection(
 
 
 def candidate_records(
-    judged: Sequence[Judged], outcomes: Outcomes | None, started_s: float, *, keep_token_ids: bool
+    judged: Sequence[Judged],
+    outcomes: Outcomes | None,
+    started_s: float,
+    *,
+    keep_token_ids: bool,
+    delivered: Collection[int] = (),
 ) -> list[CandidateRecord]:
-    """One record a candidate. started_s: the request's arrival on the event loop's clock."""
+    """One record a candidate. started_s: the request's arrival on the event loop's clock.
+
+    delivered: positions of those whose log-probabilities are kept, where token ids are.
+    """
     return [
         CandidateRecord(
             index=one.candidate.index,
@@ -128,9 +150,18 @@ def candidate_records(
             },
             pruned_by=one.pruned_by,
             second_check=one.second_check,
+            logprobs=_logprobs(one.candidate) if keep_token_ids and position in delivered else None,
         )
         for position, one in enumerate(judged)
     ]
+
+
+def _logprobs(candidate: Candidate) -> list[float] | None:
+    """One for each token id, or None: what a worker's parser keeps to itself has neither."""
+    ids, found = candidate.token_ids, candidate.token_logprobs
+    if not ids or not found or len(ids) != len(found):
+        return None
+    return [round(one, _LOGPROB_DIGITS) for one in found] if all(isinstance(one, float) for one in found) else None
 
 
 def round_records(rounds: Sequence[Round], *, keep_token_ids: bool) -> list[Round]:

@@ -16,8 +16,10 @@ from typing import Any
 
 from gateway.access.caller import Caller
 from gateway.admission.admission import Admission, Place
-from gateway.answers import Answer, Piece, Refused
+from gateway.answers import Answer, Comparison, Piece, Refused
 from gateway.api.protocol import ChatRequest
+from gateway.comparison.pair import Draw, Pair, pair_of
+from gateway.comparison.reading import read_again
 from gateway.config import Config
 from gateway.control.cards import CardStore
 from gateway.control.plan import Plan, make_plan
@@ -30,7 +32,7 @@ from gateway.decoding.judge import ScorerJudge
 from gateway.decoding.registry import strategy
 from gateway.decoding.reward_laws import RewardLaws
 from gateway.decoding.sampler import PoolSampler
-from gateway.decoding.second_check import checked_again
+from gateway.decoding.second_check import Check, checked_again
 from gateway.decoding.selection.chooser import Chooser
 from gateway.decoding.strategy import Decision, Progress, Strategy, Task
 from gateway.decoding.validity import requirements_of
@@ -125,6 +127,7 @@ class Exchange:
         self.created = service.now()
         self.progress = Progress()
         self.user = service.signer.hash_user(request.user)
+        self.session = service.signer.hash_session(tenant, request.session)
         policy = service.log.privacy.policies.of(plan.model, tenant)
         self.training = policy.training
         self.unstored = policy.unstored(completion_id, asked=request.store)
@@ -165,6 +168,7 @@ class Exchange:
             self._deadline,
             plan.adapter,
             request.body_bytes,
+            logprobs=service.config.log.logprobs and self.unstored is None,
         )
 
     @property
@@ -200,13 +204,16 @@ class Exchange:
             if refusal := await self._admit():
                 return refusal
             with await self._granted() as place:
-                decision = await self._strategy.run(self._task(place), self.sampler, self._judge(place), self.progress)
+                task = self._task(place)
+                decision = await self._strategy.run(task, self.sampler, self._judge(place), self.progress)
                 passes = self.plan.profile.settings.unreadable == "pass"
                 if not all(decision.judged[position].safe(passes) for position in decision.order):
                     # Those of others are not ours to trust with this.
                     raise RuntimeError(f"strategy {self.plan.strategy} would deliver what the guard keeps back")
+                order = decision.order
                 decision = await self._checked_again(decision)
-            return self._decided(decision, place)
+                decision, pair = await self._compared(decision, order, task.chooser)
+            return self._decided(decision, place, pair)
 
     async def live(self) -> AsyncGenerator[Piece | Answer, None]:
         """What may leave, as it comes, and the answer at the end. Raises ApiError, and logs, as `run` does."""
@@ -307,7 +314,7 @@ class Exchange:
         self.n, self.sampler.place = place.n, place
         return place
 
-    def _decided(self, decision: Decision, place: Place) -> Answer:
+    def _decided(self, decision: Decision, place: Place, pair: Pair | None = None) -> Answer:
         if decision.because:
             self.service.metrics.strategy_replaced.labels(self.plan.model, self.plan.strategy, decision.because).inc()
         delivered = tuple(decision.judged[position] for position in decision.order[: self.plan.deliver])
@@ -320,7 +327,9 @@ class Exchange:
         unresampled = refused and self._rounds() and not place.resample
         if place.shrunk or unresampled:
             degraded = degraded or "load"
-        return self._finish(decision.judged, delivered, refused, degraded, decision)
+        if pair:
+            delivered = decision.judged[pair.chosen], decision.judged[pair.other]
+        return self._finish(decision.judged, delivered, refused, degraded, decision, pair)
 
     async def _fit_into_context(self) -> None:
         """Refuse a prompt that is too long before any model reads it; give a default limit what room there is.
@@ -377,12 +386,7 @@ class Exchange:
         """What of the decision the second check lets pass. Raises GuardUnavailable."""
         if self.second_check is None or not decision.order:
             return decision
-        guard, plan = self.second_check, self.plan
-        deadline = max(self._deadline, asyncio.get_running_loop().time() + _SECOND_CHECK_GRACE_S)
-
-        async def check(message: Message) -> Verdict:
-            return await guard.check_candidate(self.conversation, message, deadline)
-
+        plan, check = self.plan, self._second_reader(self.second_check)
         # What the receipt lists must have passed as well.
         wanted = len(decision.order) if plan.return_candidates else plan.deliver
         passes = plan.profile.settings.unreadable == "pass"
@@ -393,6 +397,40 @@ class Exchange:
         finally:
             self._second_check_s = time.perf_counter() - begun
             self.service.metrics.second_check_seconds.observe(self._second_check_s)
+
+    def _second_reader(self, guard: Guard) -> Check:
+        deadline = max(self._deadline, asyncio.get_running_loop().time() + _SECOND_CHECK_GRACE_S)
+
+        async def check(message: Message) -> Verdict:
+            return await guard.check_candidate(self.conversation, message, deadline)
+
+        return check
+
+    async def _compared(
+        self, decision: Decision, order: Sequence[int], chooser: Chooser
+    ) -> tuple[Decision, Pair | None]:
+        """Another answer to show beside the chosen one, where two are asked for and there is one.
+
+        order: all that the strategy would deliver. Of the decision only second verdicts on others may be new.
+        """
+        if not (self.plan.comparable and not self.requirements.any and self.unstored is None and decision.order):
+            return decision, None
+        settings, drawn = self.plan.profile.settings.comparison, Draw.of(self.id)
+        if drawn.asked >= settings.share:
+            self.service.metrics.comparisons.labels(self.plan.model, "not_asked").inc()
+            return decision, None
+        judged, chosen, pair = decision.judged, decision.order[0], None
+        if not decision.outcomes.fallback:
+            able = [position for position in chooser.peers(judged, chosen) if position in order]
+            if self.second_check is not None and len(able) > 1:
+                begun = time.perf_counter()
+                with self._waiting:
+                    judged = await read_again(judged, able, self._second_reader(self.second_check))
+                self._second_check_s += time.perf_counter() - begun
+            able = [position for position in able if judged[position].safe(unjudged_passes=False)]
+            pair = pair_of(judged, able, chosen, decision.outcomes.candidates, settings.against, drawn)
+        self.service.metrics.comparisons.labels(self.plan.model, "shown" if pair else "none").inc()
+        return replace(decision, judged=judged), pair
 
     def _task(self, place: Place) -> Task:
         settings = self.plan.profile.settings
@@ -461,6 +499,7 @@ class Exchange:
         refused: Refused | None,
         degraded: str | None,
         decision: Decision | None,
+        pair: Pair | None = None,
     ) -> Answer:
         completion_tokens = sum(one.candidate.completion_tokens for one in delivered)
         released = decision.released_tokens if decision else None
@@ -488,6 +527,7 @@ class Exchange:
             feedback_token=self._feedback_token(),
             propensity=_propensity(decision) if delivered else None,
             kl_bound=decision.outcomes.kl_bound if decision and delivered else None,
+            comparison=self._comparison(judged, pair) if pair else None,
         )
         outcome: Outcome = "delivered"
         if refused:
@@ -497,6 +537,18 @@ class Exchange:
         if self.unstored is None:
             self.service.shadow(delivered_of(self.id, self.tenant, profile, deciding, self.conversation, decision))
         return answer
+
+    def _comparison(self, judged: Sequence[Judged], pair: Pair) -> Comparison:
+        first, second = (judged[position] for position in pair.shown)
+        token = self.service.signer.feedback_token(
+            self.id,
+            self.user,
+            self.created,
+            tenant=self.tenant,
+            shown=(first.candidate.index, second.candidate.index),
+        )
+        settings = self.plan.profile.settings.comparison
+        return Comparison((first, second), token, settings.against, settings.share, pair.propensity)
 
     def _feedback_token(self) -> str | None:
         """None where there would be nothing to join the feedback to."""

@@ -70,6 +70,14 @@ def password(where: str, file: Path | None, variable: str | None) -> Secret | No
     return _secret(name, file, variable, checked)
 
 
+def secret_in_file(name: str, file: Path | None) -> Secret | None:
+    """What the key `name` of the configuration names a file with; None where it names none.
+
+    Raises ConfigurationError naming the key.
+    """
+    return _secret(name, file, None, lambda text: text)
+
+
 def _secret(name: str, file: Path | None, variable: str | None, checked: Callable[[str], str]) -> Secret | None:
     if file is not None:
         path = file

@@ -48,6 +48,7 @@ class FakeWorker:
     prompt may be several. Of a prompt's ids none is 1000 or more, of an answer's all are. lose_once: words of pieces
     after which the connection breaks, once. derenders: whether it reads ids for who asks, a "<think>...</think>" at the
     beginning as reasoning.
+    Log-probabilities of tokens are `logprob`'s, where a request asks for them.
     Token id 7 reads "t7"; a worker that embeds makes the same vector of everything. stalls: it never answers that.
     lenient: it takes fields that it does not know, as vLLM does. event: it begins to answer and sends but this.
 
@@ -315,7 +316,7 @@ class FakeWorker:
                     "finish_reason": finish, "stop_reason": stop,
                 }  # fmt: skip
                 await asyncio.sleep(self.word_s * len(ids))
-                await response.write(_event({"choices": [choice]}))
+                await response.write(_event({"choices": [_with_logprobs(choice, body)]}))
         await _end(response, tokens)
 
     def _piece(self, text: str, body: dict[str, Any]) -> tuple[list[int], str, str | None]:
@@ -473,8 +474,33 @@ def _refusal(status: int, kind: str, message: str) -> web.Response:
 def _either_form(choice: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
     """A chat's choice, or a text completion's where there is a prompt."""
     if "prompt" not in body:
+        return _with_logprobs(choice, body)
+    said = {key: value for key, value in choice.items() if key != "delta"}
+    return {"text": choice["delta"]["content"], **_with_logprobs(said, body)}
+
+
+def logprob(token_id: int) -> float:
+    """What a worker gives for a token, whatever stands before it."""
+    return -(token_id + 1) / 8
+
+
+def _with_logprobs(choice: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """Of a choice's tokens, in the endpoint's form, where they are asked for."""
+    ids, asked = choice.get("token_ids"), body.get("logprobs")
+    if not ids or asked is None or asked is False:
         return choice
-    return {"text": choice["delta"]["content"], **{key: value for key, value in choice.items() if key != "delta"}}
+    if "prompt" not in body:
+        content: list[dict[str, Any]] = [
+            {"token": f"t{one}", "logprob": logprob(one), "bytes": None, "top_logprobs": []} for one in ids
+        ]
+        return choice | {"logprobs": {"content": content}}
+    found = {
+        "tokens": [f"t{one}" for one in ids],
+        "token_logprobs": [logprob(one) for one in ids],
+        "top_logprobs": [{} for _ in ids],
+        "text_offset": [0 for _ in ids],
+    }
+    return choice | {"logprobs": found}
 
 
 def _strict(text: str) -> Any:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 MAX_NAME = 100
 MAX_KEYS = 10_000
+MAX_RETAIN_DAYS = 36_500
 _TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -198,6 +199,11 @@ def _log(before: TenantLog, changes: Mapping[str, Any]) -> TenantLog:
     found = msgspec.structs.replace(before, **changes)
     if found.share is not None and not 0 <= found.share <= 1:
         raise BadRequest("log.share: a share is from 0 to 1", param="log.share")
+    if found.retain_days is not None and not 1 <= found.retain_days <= MAX_RETAIN_DAYS:
+        raise BadRequest(
+            f"log.retain_days: records are kept for 1 to {MAX_RETAIN_DAYS} days; null: as the configuration says",
+            param="log.retain_days",
+        )
     if found.training not in get_args(Training):
         raise BadRequest(f"log.training: it is one of {', '.join(get_args(Training))}", param="log.training")
     try:

@@ -33,6 +33,7 @@ from gateway.access.snapshot import Tenant, described_tenant
 from gateway.admission.tiers import TIERS
 from gateway.config import Config, load
 from gateway.errors import BadRequest, ConfigError, StartError
+from gateway.log import redis_url
 from gateway.log.connection import RedisAddress, connect, redis_address
 from gateway.log.privacy.policy import TenantLog
 from gateway.log.records import Training
@@ -227,6 +228,10 @@ def set_limits(
     training: Annotated[
         str | None, typer.Option(help=f"Whose models its records may train: {', '.join(get_args(Training))}.")
     ] = None,
+    retain_days: Annotated[
+        int | None,
+        typer.Option(min=0, help="Days for which its records are kept, if less than configured; 0: as configured."),
+    ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     redis: RedisOption = None,
@@ -238,6 +243,7 @@ def set_limits(
       bestow tenants set shop --tier priority          all models and profiles; first where the workers are full
       bestow tenants set shop --no-store               nothing of it is stored: its requests are only counted
       bestow tenants set shop --training tenant        its records may train models of its own
+      bestow tenants set shop --retain-days 30         what is logged of it is removed after 30 days
     """
     source = find_source(config, redis)
     kept = {"store": store, "share": share, "prompts": prompts, "media": media, "training": training}
@@ -246,7 +252,7 @@ def set_limits(
         model or None,
         profile or None,
         tier=tier,
-        log={name: value for name, value in kept.items() if value is not None} | _redact(redact),
+        log={name: value for name, value in kept.items() if value is not None} | _redact(redact) | _retain(retain_days),
         known_models=source.config.models if source.config else None,
         known_profiles=source.config.profiles if source.config else None,
     )
@@ -275,8 +281,10 @@ def delete(
 def find_source(config: Path | None, redis: str | None) -> Source:
     """An address given wins over a file given, that over the default files. Raises ConfigError."""
     if redis is not None:
-        if not redis.startswith(("redis://", "rediss://", "unix://")):
-            raise ConfigError("--redis: it is not an address of Redis, such as redis://127.0.0.1:8379.")
+        try:
+            redis_url.parse(redis)
+        except ValueError as error:
+            raise ConfigError(f"--redis: it is not an address of Redis: {error}.") from None
         return Source(RedisAddress(redis), load(config) if config else None)
     path = config or next((path for path in DEFAULT_CONFIGS if path.exists()), None)
     if path is None:
@@ -360,12 +368,18 @@ def _redact(names: list[str] | None) -> dict[str, tuple[str, ...] | None]:
     return {"redact": tuple(name for name in dict.fromkeys(names) if name != "nothing")}
 
 
+def _retain(days: int | None) -> dict[str, int | None]:
+    """What `--retain-days` changes."""
+    return {} if days is None else {"retain_days": days or None}
+
+
 def _kept(log: TenantLog) -> str:
     if not log.store:
         return "Nothing of it is stored."
     less = [f"no {name}" for name, kept in (("prompts", log.prompts), ("media", log.media)) if kept is False]
     less += [] if log.share is None else [f"{log.share:.0%} of its interactions"]
     less += [] if log.redact is None else [f"without {', '.join(log.redact) or 'any redaction'}"]
+    less += [] if log.retain_days is None else [f"for {log.retain_days} days"]
     return f"Stored: {', '.join(less) or 'what the configuration keeps'}; training: {log.training}."
 
 

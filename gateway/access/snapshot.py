@@ -93,6 +93,7 @@ def described_log(log: TenantLog) -> dict[str, Any]:
         "media": log.media,
         "redact": None if log.redact is None else list(log.redact),
         "training": log.training,
+        "retain_days": log.retain_days,
     }
 
 

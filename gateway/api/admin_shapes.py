@@ -10,6 +10,7 @@ from gateway.access.keys import KeyStatus
 from gateway.admission.tiers import Tier
 from gateway.api.protocol import says
 from gateway.api.shapes import Strict
+from gateway.log.erase.orders import Status
 from gateway.log.records import Training
 from gateway.workers.worker import Source, State
 
@@ -53,6 +54,7 @@ class TenantLogObject(Strict):
     media: bool | None
     redact: Annotated[list[str] | None, says("What is taken out of its texts.")]
     training: Annotated[Training, says("Whose models its records may train.")]
+    retain_days: Annotated[int | None, says("How many days its records are kept.")]
 
 
 class TenantObject(Strict):
@@ -278,6 +280,40 @@ class DeletedScorer(Strict):
     object: Literal["scorer"]
     name: str
     deleted: Literal[True]
+
+
+class InteractionObject(Strict):
+    """An interaction, with what people said of it."""
+
+    object: Literal["interaction"]
+    id: str
+    interaction: Annotated[dict[str, Any], says("The record: prompt, candidates, scores, choice, versions, timings.")]
+    feedback: Annotated[list[dict[str, Any]], says("The votes that stand, oldest first; users by their hash.")]
+
+
+class InteractionList(Strict):
+    """Interactions, newest first."""
+
+    object: Literal["list"]
+    data: list[InteractionObject]
+    has_more: bool
+    after: Annotated[str | None, says("The `after` of the next page; null: that was all.")]
+
+
+class ErasureObject(Strict):
+    """The erasing of a person. Times are seconds since 1970."""
+
+    object: Literal["erasure"]
+    id: str
+    tenant: str
+    status: Annotated[Status, says("`open`: it is being carried out; `held`: done but for what a legal hold keeps.")]
+    ordered: ChangeNote
+    before: Annotated[int, says("What came later is not erased.")]
+    finished: Annotated[int | None, says("When it was last carried out.")]
+    counts: Annotated[dict[str, int], says("Records that were erased, by place.")]
+    outstanding: Annotated[list[str], says("Journals of gateways that had not done their part then.")]
+    holds: Annotated[list[str], says("The legal holds that kept something.")]
+    replays: Annotated[int, says("How often it was done again, since old data had come back.")]
 
 
 class ModelCardObject(Strict):

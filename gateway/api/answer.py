@@ -23,7 +23,7 @@ def start_headers(plan: Plan, reward_model: str | None) -> dict[str, str]:
 
 def headers(answer: Answer) -> dict[str, str]:
     """The receipt in headers."""
-    reward = answer.delivered[0].reward if answer.delivered else None
+    reward = answer.delivered[0].reward if answer.delivered and not _blind(answer) else None
     found = {
         **start_headers(answer.plan, answer.reward_model),
         "x-bestow-candidates": str(len(answer.judged)),
@@ -38,7 +38,7 @@ def headers(answer: Answer) -> dict[str, str]:
 
 def completion(answer: Answer, request: ChatRequest) -> dict[str, Any]:
     """The whole answer as a `chat.completion` object. Nulls are only where OpenAI's schema wants them."""
-    choices = [_choice(index, one, request) for index, one in enumerate(answer.delivered)]
+    choices = [_choice(index, one, request) for index, one in enumerate(answer.choices)]
     if answer.refused:
         message = {"role": "assistant", "content": answer.plan.profile.settings.refusal, "refusal": None}
         choices = [{"index": 0, "message": message, "logprobs": None, "finish_reason": REFUSED_FINISH}]
@@ -66,10 +66,10 @@ def extras_of(extras: dict[str, Any], request: ChatRequest) -> dict[str, Any]:
 
 
 def pieces(answer: Answer) -> Iterator[Piece]:
-    """An answer that was held until now, as the pieces of a stream: each choice whole, best first."""
+    """An answer that was held until now, as the pieces of a stream: each choice whole, in their order."""
     if answer.refused:
         yield Piece(0, {"content": answer.plan.profile.settings.refusal}, None, None, 0)
-    for index, one in enumerate(answer.delivered):
+    for index, one in enumerate(answer.choices):
         candidate = one.candidate
         yield Piece(index, _content_delta(one), candidate.logprobs, candidate.token_ids, candidate.completion_tokens)
 
@@ -90,7 +90,8 @@ def usage_of(prompt_tokens: int, completion_tokens: int) -> dict[str, Any]:
 
 def guidance(answer: Answer) -> dict[str, Any]:
     """The receipt. Candidates are listed only when asked; those that the guard flagged never show their text."""
-    chosen = answer.delivered[0] if answer.delivered else None
+    delivered = answer.delivered[0] if answer.delivered else None
+    chosen = None if _blind(answer) else delivered
     receipt: dict[str, Any] = {
         "strategy": answer.strategy,
         "profile": answer.plan.profile.version,
@@ -105,18 +106,30 @@ def guidance(answer: Answer) -> dict[str, Any]:
         "chosen": chosen.candidate.index if chosen else None,
         "reward": chosen.reward if chosen else None,
         "calibrated": chosen.calibrated if chosen else None,
-        "propensity": answer.propensity,
+        "propensity": answer.propensity if chosen else None,
         "kl_bound": answer.kl_bound,
-        "flagged": chosen.flagged_in if chosen else [],
+        "flagged": delivered.flagged_in if delivered else [],
         "flags": list(dict.fromkeys([*answer.noted, *(name for one in answer.delivered for name in one.noted)])),
         "refused": answer.refused,
         "degraded": answer.degraded,
         "usage": usage_of(answer.prompt_tokens, answer.sampled_tokens),
         "feedback_token": answer.feedback_token,
     }
+    if answer.comparison:
+        receipt["comparison"] = {
+            "token": answer.comparison.token,
+            "choices": [
+                {"index": index, "candidate": one.candidate.index} for index, one in enumerate(answer.comparison.shown)
+            ],
+        }
     if answer.plan.return_candidates:
         receipt["candidates"] = [_candidate(one, answer) for one in answer.judged]
     return receipt
+
+
+def _blind(answer: Answer) -> bool:
+    """Whether a person is to judge without knowing what was chosen, and by which reward."""
+    return answer.comparison is not None and not answer.plan.return_candidates
 
 
 def _candidate(judged: Judged, answer: Answer) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """POST /v1/chat/completions: parse, answer, and write it out whole or as a stream."""
 
+from dataclasses import replace
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,6 +13,7 @@ from gateway.api.http import json_response, read_body, until_gone
 from gateway.api.idempotency import once
 from gateway.api.openapi import body
 from gateway.api.protocol import ChatBody, parse_chat
+from gateway.api.session import named_by
 from gateway.api.streaming import stream
 from gateway.serving import ChatService
 
@@ -31,6 +34,7 @@ async def create_chat_completion(request: Request) -> Response:
     caller = caller_of(request, "chat")
     raw = await read_body(request, service.config.gateway.max_body_bytes)
     chat = parse_chat(raw)
+    chat = replace(chat, session=chat.session or named_by(request.headers))
 
     async def answer(request: Request) -> Response:
         exchange = service.begin(chat, request.state.request_id, caller)

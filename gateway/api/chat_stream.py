@@ -54,7 +54,7 @@ class ChatWriter:
         return start + self._chunk(choice)
 
     def end(self, answer: Answer) -> bytes:
-        ends = [finish_of(one) for one in answer.delivered] or [{"finish_reason": REFUSED_FINISH}]
+        ends = [finish_of(one) for one in answer.choices] or [{"finish_reason": REFUSED_FINISH}]
         out = [self._start(index) for index in range(len(ends))]
         for index, end in enumerate(ends):
             last = index == len(ends) - 1

@@ -100,11 +100,14 @@ class Recording:
 class Idempotency:
     """The keys that this gateway knows. redis: where gateways share them. ttl_s: how long an answer is kept.
 
-    running_s: the longest that a request can take.
+    running_s: the longest that a request can take. erased: whether an answer is of somebody who is being erased.
     """
 
-    def __init__(self, redis: Redis, metrics: Metrics, *, ttl_s: int, running_s: float) -> None:
+    def __init__(
+        self, redis: Redis, metrics: Metrics, *, ttl_s: int, running_s: float, erased: Callable[[bytes], bool]
+    ) -> None:
         self._redis = redis
+        self._erased = erased
         self._metrics = metrics
         self._ttl_s = ttl_s
         self._running_ms = int(running_s * 1000) + 10_000
@@ -145,6 +148,12 @@ class Idempotency:
         if not recording.status:
             raise _in_progress()
         return _replay(recording, replayed=outcome != "fresh")
+
+    def forget_erased(self) -> None:
+        """Forget the answers to who is being erased."""
+        for name, recording in list(self._known.items()):
+            if recording.done and self._erased(b"".join(recording.chunks)):
+                del self._known[name]
 
     async def close(self) -> None:
         """End what still runs without a client."""
@@ -188,6 +197,7 @@ class Idempotency:
                 recording.status = 503
             recording.end()
             good = 200 <= recording.status < 300 and not scope["state"].get("failed")
+            good = good and not self._erased(b"".join(recording.chunks))
             size = sum(map(len, recording.chunks))
             if not good:
                 self._forget(name, recording)

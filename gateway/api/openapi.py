@@ -61,7 +61,11 @@ TAGS = [
         "name": "feedback",
         "description": "What people think of answers. Needs the scope `feedback`, or the answer's feedback token.",
     },
-    {"name": "admin", "description": "For operators. Needs the scope `admin`; without API keys, this machine."},
+    {
+        "name": "admin",
+        "description": "For operators. Needs the scope `admin`, or `read-logs` to read the log; without API keys, this "
+        "machine.",
+    },
     {"name": "health", "description": "For probes and scrapers. Needs no key."},
 ]
 

@@ -1,7 +1,7 @@
 """What each operation answers and which errors it can give: for the OpenAPI page. A test finds routes missing here."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -25,6 +25,9 @@ from gateway.errors import (
     Unavailable,
     WorkerError,
 )
+from gateway.log.erase.orders import MAX_REASON as ERASE_REASON
+from gateway.log.query import Said
+from gateway.log.records import Outcome
 from gateway.shared.note import MAX_REASON
 from gateway.workers.adapters import AdapterNotLoaded
 
@@ -70,10 +73,44 @@ _VOTE: Query = {
     "value": {"type": "string", "description": "The reason, of a flag."},
     "token": _TOKEN,
 }
+_BATCH: Query = {
+    "dry_run": {"type": "boolean", "default": False, "description": "Check the lines; store nothing."},
+    "tenant": {"type": "string", "description": "Whose answers these are, where not the key's; needs the scope admin."},
+}
 _PAGE: Query = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20, "description": "Most items."},
     "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc", "description": "Oldest or newest first."},
     "after": {"type": "string", "description": "The id of the item before the first of this page."},
+}
+_INTERACTIONS: Query = {
+    "text": {"type": "string", "description": "Words that all occur in prompt, candidates or feedback, in any case."},
+    "regex": {"type": "string", "description": "A regular expression (RE2), in any case."},
+    "model": {"type": "string", "description": "Of this model."},
+    "tenant": {"type": "string", "description": "Of this tenant; another than the key's needs an admin of `default`."},
+    "user": {"type": "string", "description": "Of this user, as the application names them."},
+    "user_hash": {"type": "string", "description": "Of this user, as the log names them."},
+    "profile": {"type": "string", "description": "By this profile: name or name@N."},
+    "policy": {"type": "string", "description": "By this policy: name or name@N."},
+    "outcome": {"type": "string", "enum": list(get_args(Outcome)), "description": "How it ended."},
+    "degraded": {"type": "boolean", "description": "Whether it was degraded."},
+    "flagged": {"type": "string", "description": "A category that a guard flagged in it."},
+    "feedback": {
+        "type": "string",
+        "enum": list(get_args(Said)),
+        "description": "What people said: up or down (thumbs), flag; none: nobody said anything.",
+    },
+    "min_reward": {"type": "number", "description": "Least reward of the delivered answer."},
+    "max_reward": {"type": "number", "description": "Most."},
+    "since": {"type": "string", "description": "From this day or time on (ISO 8601, UTC)."},
+    "until": {"type": "string", "description": "Before this day or time."},
+    "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20, "description": "Most interactions."},
+    "after": {"type": "string", "description": "The `after` of the page before."},
+}
+_ERASE: Query = {
+    "user": {"type": "string", "description": "The person, as the application names them. This or user_hash."},
+    "user_hash": {"type": "string", "description": "The person, as the log names them: 32 hexadecimal digits."},
+    "tenant": {"type": "string", "description": "Whose user it is; none: the key's."},
+    "reason": {"type": "string", "maxLength": ERASE_REASON, "description": "Why, for whoever reads the order later."},
 }
 _REASON: Query = {"reason": {"type": "string", "maxLength": MAX_REASON, "description": "Why, for the log."}}
 
@@ -120,9 +157,14 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/detokenize"): Operation("models", shapes.Detokenized, RELAYED),
     ("GET", "/v1/models"): Operation("models", shapes.ModelList, CALLED),
     ("GET", "/v1/models/{model}"): Operation("models", shapes.Model, (*CALLED, ModelNotFound)),
-    ("POST", "/v1/feedback"): Operation("feedback", shapes.AcceptedVote, (*SENT, NotFound, Conflict), status=202),
+    ("POST", "/v1/feedback"): Operation(
+        "feedback", shapes.AcceptedVote, (*SENT, NotFound, Conflict, RateLimited), status=202
+    ),
+    ("POST", "/v1/feedback/batch"): Operation(
+        "feedback", shapes.BatchResult, (*SENT, RateLimited), status=202, query=_BATCH
+    ),
     ("DELETE", "/v1/feedback/{interaction}"): Operation(
-        "feedback", shapes.AcceptedVote, (*CALLED, BadRequest, NotFound, Conflict), status=202, query=_VOTE
+        "feedback", shapes.AcceptedVote, (*CALLED, BadRequest, NotFound, Conflict, RateLimited), status=202, query=_VOTE
     ),
     ("GET", "/v1/feedback/{interaction}"): Operation(
         "feedback", shapes.VoteList, (*CALLED, BadRequest, NotFound, Conflict), query={"token": _TOKEN}
@@ -158,6 +200,16 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/admin/v1/profiles/{name}/history"): Operation("admin", admin_shapes.ProfileHistory, (*CALLED, NotFound)),
     ("POST", "/admin/v1/profiles/{name}/revert"): Operation(
         "admin", admin_shapes.ProfileObject, (*SENT, NotFound, Conflict)
+    ),
+    ("GET", "/admin/v1/interactions"): Operation(
+        "admin", admin_shapes.InteractionList, (*CALLED, BadRequest), query=_INTERACTIONS
+    ),
+    ("DELETE", "/admin/v1/interactions"): Operation(
+        "admin", admin_shapes.ErasureObject, (*CALLED, BadRequest), status=202, query=_ERASE
+    ),
+    ("GET", "/admin/v1/erasures/{erasure}"): Operation("admin", admin_shapes.ErasureObject, (*CALLED, NotFound)),
+    ("GET", "/admin/v1/interactions/{interaction}"): Operation(
+        "admin", admin_shapes.InteractionObject, (*CALLED, BadRequest, NotFound)
     ),
     ("GET", "/admin/v1/scorers"): Operation("admin", admin_shapes.ScorerList, CALLED),
     ("GET", "/admin/v1/scorers/{name}"): Operation("admin", admin_shapes.ScorerObject, (*CALLED, NotFound)),

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.admission.tiers import ServiceTier
 from gateway.api.passed import check_passed
+from gateway.api.session import MOST_CHARACTERS, named_in
 from gateway.errors import BadRequest
 
 T = TypeVar("T")
@@ -72,11 +73,26 @@ class GuidanceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     budget: Annotated[Budget | None, says("How much the search may cost.")] = None
     seed: Annotated[int | None, says("Candidate i is sampled with seed + i, and the choice is the same again.")] = None
     return_candidates: Annotated[bool, says("List all candidates, with their scores, in the receipt.")] = False
+    comparison: Annotated[
+        bool | None,
+        says(
+            "`true`: you can show two answers side by side and send back which one a person picked, so a share of your "
+            "requests may get two choices with `guidance.comparison`. `false`: never. Left out: as the profile says."
+        ),
+    ] = None
     reference: Annotated[
         Annotated[str, msgspec.Meta(max_length=MAX_REFERENCE)] | None,
         says(
             "The expected answer, where you know it: verifiers hold candidates against it. It chooses among samples "
             "that the model makes without it, so it is for evaluations; the log keeps it."
+        ),
+    ] = None
+    session: Annotated[
+        Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_CHARACTERS)] | None,
+        says(
+            "The conversation that this belongs to, in your words; the log keeps a keyed hash, by which it puts a "
+            "conversation together. Left out: `session_id`, a key of `metadata` (`session_id`, `conversation_id`, "
+            "`chat_id`, `thread_id`), or the header `x-session-id`."
         ),
     ] = None
     stream_mode: Annotated[
@@ -158,6 +174,8 @@ class ChatRequest:
     passed_on: all fields that go to the worker, messages (or prompt) included. messages: the conversation as a scorer
     reads it. max_tokens: the output limit under either name. user: OpenAI's safety_identifier, else user.
     service_tier: the class that was asked for; None: the request does not say. store: False: nothing of it is logged.
+    session: the conversation that it belongs to, in the application's words (`api.session`). previous: the
+    interaction that it goes on from.
     path: the worker's endpoint; endpoint: ours, as it is logged.
     """
 
@@ -180,6 +198,8 @@ class ChatRequest:
     store: bool = True
     path: str = "/v1/chat/completions"
     endpoint: str = "chat"
+    session: str | None = None
+    previous: str | None = None
 
     @property
     def unjudgeable(self) -> list[str]:
@@ -249,6 +269,7 @@ def chat_request(body: dict[str, Any], body_bytes: int) -> ChatRequest:
         body_bytes=body_bytes,
         service_tier=fields.service_tier,
         store=fields.store is not False,
+        session=named_in(body),
     )
 
 
@@ -268,10 +289,13 @@ def _given(value: Any) -> bool:
 _WHERE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
 
 
-def convert(body: dict[str, Any], kind: type[T]) -> T:
-    """`body` as a wire type. Raises BadRequest with msgspec's reason and the field it names."""
+def convert(body: dict[str, Any], kind: type[T], *, strict: bool = True) -> T:
+    """`body` as a wire type. Raises BadRequest with msgspec's reason and the field it names.
+
+    strict: False where numbers and such are written as text, as in a URL.
+    """
     try:
-        return msgspec.convert(body, kind)
+        return msgspec.convert(body, kind, strict=strict)
     except msgspec.ValidationError as error:
         match = _WHERE.match(str(error))
         what, where = (match["what"], match["where"]) if match else (str(error), None)

@@ -83,6 +83,20 @@ class Candidate(Strict):
     flags: Annotated[list[str], says("Those in which a guard flagged it and lets it out all the same.")]
 
 
+class ComparedChoice(Strict):
+    """One of two answers that are compared."""
+
+    index: Annotated[int, says("The choice's `index`, which is also its place: the order is drawn.")]
+    candidate: Annotated[int, says("The candidate's.")]
+
+
+class Compared(Strict):
+    """Two choices, of which a person is to pick the better one."""
+
+    token: Annotated[str, says("Sent with the pick to `POST /v1/feedback`; it says what was shown where.")]
+    choices: Annotated[list[ComparedChoice], says("Both, as `choices` has them.")]
+
+
 class Guidance(Strict):
     """The receipt of an answer: how it was chosen."""
 
@@ -137,6 +151,13 @@ class Guidance(Strict):
             "it, so it takes none."
         ),
     ]
+    comparison: Annotated[
+        Compared | UnsetType,
+        says(
+            "Where two answers are to be compared: `choices` has both. `chosen`, `reward`, `calibrated` and "
+            "`propensity` are null then, so that nobody judges by them, unless `guidance.return_candidates` asked."
+        ),
+    ] = UNSET
     candidates: Annotated[
         list[Candidate] | UnsetType, says("All candidates, where `guidance.return_candidates` asked for them.")
     ] = UNSET
@@ -290,6 +311,9 @@ class Vote(Strict, omit_defaults=True):
     user: Annotated[str | None, says("A keyed hash of the user's name; null: nobody was named.")]
     candidate: int | UnsetType = UNSET
     over: int | UnsetType = UNSET
+    shown: Annotated[
+        list[int] | UnsetType, says("Of a pick from a comparison: both candidates, in the order they were shown.")
+    ] = UNSET
     comment: str | UnsetType = UNSET
     tags: list[str] | UnsetType = UNSET
 
@@ -299,6 +323,25 @@ class AcceptedVote(Vote, kw_only=True):
 
     object: Literal["feedback"]
     status: Annotated[Literal["accepted", "retracted"], says("`retracted`: the vote was taken back.")]
+
+
+class BatchedVote(Strict, omit_defaults=True):
+    """What became of a line of a batch."""
+
+    line: Annotated[int, says("Its number, from 1, as it was sent.")]
+    status: Annotated[Literal["accepted", "retracted", "valid", "error"], says("`valid`: of a dry run.")]
+    feedback_id: str | UnsetType = UNSET
+    error: ErrorObject | UnsetType = UNSET
+
+
+class BatchResult(Strict):
+    """What became of each line of a batch."""
+
+    object: Literal["feedback.batch"]
+    dry_run: Annotated[bool, says("Checked only; nothing is stored.")]
+    accepted: Annotated[int, says("Lines that are in the log from here on, or would be.")]
+    failed: int
+    data: list[BatchedVote]
 
 
 class VoteList(Strict):

@@ -78,9 +78,9 @@ def voted(interaction: Interaction, votes: Sequence[Feedback]) -> Voted | None:
     if interaction.outcome != "delivered" or position is None:
         return None
     delivered = interaction.candidates[position]
-    thumbs = [
-        vote.value is True for vote in votes if vote.kind == "thumbs" and vote.candidate in (None, delivered.index)
-    ]
+    # Where two answers were shown, a thumb that names neither is not on this one.
+    meant = (delivered.index,) if interaction.comparison else (None, delivered.index)
+    thumbs = [vote.value is True for vote in votes if vote.kind == "thumbs" and vote.candidate in meant]
     if not thumbs or not delivered.propensity:
         return None
     return Voted(interaction, position, sum(thumbs) / len(thumbs))

@@ -28,6 +28,7 @@ class Plan:
     seed: candidate i gets seed + i. budget_s: seconds until the best so far is delivered. token_limit: how many may be
     sampled in all.
     max_tokens: output limit of each candidate; max_tokens_given: the client asked for it.
+    comparable: two answers may be shown side by side, where the profile asks for a comparison.
     sampling: the body for the worker, without model, n and seed. streamable: whether vLLM streams what it asks for.
     """
 
@@ -48,6 +49,7 @@ class Plan:
     max_tokens: int
     max_tokens_given: bool
     return_candidates: bool
+    comparable: bool
     sampling: dict[str, Any]
     streamable: bool
 
@@ -109,6 +111,7 @@ def make_plan(
         max_tokens=max_tokens,
         max_tokens_given=request.max_tokens is not None,
         return_candidates=wishes.return_candidates,
+        comparable=live is None and not greedy and _comparable(request, settings),
         sampling=sampling,
         streamable=not (
             set(request.unjudgeable) & (_WHOLE if request.endpoint == "chat" and not request.stream else _UNSTREAMABLE)
@@ -120,6 +123,13 @@ def make_plan(
 _UNSTREAMABLE = {"prompt_logprobs", "use_beam_search"}
 # What it answers more fully whole: with echo come the log-probabilities of the prompt.
 _WHOLE = {*_UNSTREAMABLE, "echo"}
+
+
+def _comparable(request: ChatRequest, settings: ProfileConfig) -> bool:
+    """Whether the client can show two answers; one that wants several choices anyway, or tool calls, is left alone."""
+    wish = request.guidance.comparison
+    shows = settings.comparison.ask == "all" if wish is None else wish
+    return shows and settings.comparison.share > 0 and request.endpoint == "chat" and request.n == 1
 
 
 def _live(request: ChatRequest, settings: ProfileConfig, greedy: bool) -> Live | None:

@@ -19,6 +19,7 @@ class Candidate:
     finished_s: when it finished, on the event loop's clock.
     finish_reason: None where it was cut off before its end.
     extras: what a worker adds to a choice, such as prompt_logprobs.
+    token_logprobs: of each of token_ids, where they were asked for; None where that is not known of all.
     """
 
     index: int
@@ -32,6 +33,7 @@ class Candidate:
     completion_tokens: int
     finished_s: float
     extras: dict[str, Any] = field(default_factory=dict)
+    token_logprobs: list[float] | None = None
 
 
 def identity(message: Message) -> bytes:

@@ -192,6 +192,7 @@ class PoolPieces:
             adapter=sampler.adapter,
             prompts=prompts,
             prefix=sampler.body,
+            logprobs=sampler.logprobs,
         )
 
     def _grown(self, prefix: Prefix, choice: Choice, place: int, max_tokens: int, stop: str | None) -> Prefix:
@@ -203,9 +204,11 @@ class PoolPieces:
         full = len(ids) >= self.sampler.body["max_tokens"] or (
             choice.finish_reason == "length" and len(new) < max_tokens
         )
+        known = prefix.token_logprobs is not None and len(choice.token_logprobs or ()) == len(new)
         return replace(
             prefix,
             token_ids=ids,
+            token_logprobs=(*(prefix.token_logprobs or ()), *(choice.token_logprobs or ())) if known else None,
             finish_reason=("length" if full else None) if ended else choice.finish_reason,
             stop_reason=None if ended else choice.stop_reason,
             seed=None if self.sampler.seed is None else self.sampler.seed + place,
@@ -226,7 +229,12 @@ class PoolPieces:
             [so_far] = await self.reading.messages([grown.token_ids[:half]])
             fewest, most = (fewest, half) if self.stops.cut(so_far) else (half + 1, most)
         return replace(
-            grown, token_ids=grown.token_ids[:fewest], message=message, finish_reason="stop", stop_reason=stop
+            grown,
+            token_ids=grown.token_ids[:fewest],
+            token_logprobs=grown.token_logprobs and grown.token_logprobs[:fewest],
+            message=message,
+            finish_reason="stop",
+            stop_reason=stop,
         )
 
 

@@ -111,6 +111,7 @@ class _Text:
             token_ids=of.token_ids,
             completion_tokens=of.tokens,
             finished_s=asyncio.get_running_loop().time(),
+            token_logprobs=of.token_logprobs,
         )
 
 

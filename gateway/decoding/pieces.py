@@ -16,6 +16,7 @@ class Prefix:
     """The beginning of an answer, or all of it.
 
     token_ids: all of them, with the one that ended it. message: what they say, parsed, stop strings left out.
+    token_logprobs: of each of token_ids; None where they are not known of all.
     finish_reason, stop_reason: None where it may go on. seed: of its last piece. finished_s: when that was sampled, on
     the event loop's clock.
     """
@@ -26,6 +27,7 @@ class Prefix:
     stop_reason: int | str | None = None
     seed: int | None = None
     finished_s: float = 0.0
+    token_logprobs: tuple[float, ...] | None = ()
 
 
 class Growing(Protocol):

@@ -37,6 +37,7 @@ def as_candidate(index: int, prefix: Prefix) -> Candidate:
         token_ids=list(prefix.token_ids),
         completion_tokens=len(prefix.token_ids),
         finished_s=prefix.finished_s,
+        token_logprobs=None if prefix.token_logprobs is None else list(prefix.token_logprobs),
     )
 
 

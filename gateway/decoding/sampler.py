@@ -26,7 +26,7 @@ class PoolSampler:
     deadline: on the event loop's clock; adapter, prompt_bytes: see `workers.fan_out.Order`.
     place: what admission has granted; told of each candidate that is done, so that others can begin.
     prompt_tokens: of the prompt, once. sampled_tokens: of everything that came back, unfinished candidates included.
-    usage_details, extras: as the worker gave them, see SampleEnd.
+    usage_details, extras: as the worker gave them, see SampleEnd. logprobs: see `workers.fan_out.Order`.
     """
 
     pool: WorkerPool
@@ -43,6 +43,7 @@ class PoolSampler:
     sampled_tokens: int = 0
     usage_details: dict[str, Any] = field(default_factory=dict)
     extras: dict[str, Any] = field(default_factory=dict)
+    logprobs: bool = False
     _sampled: int = field(default=0)
 
     async def sample(self, n: int, wave: int) -> AsyncGenerator[Candidate, None]:
@@ -73,7 +74,16 @@ class PoolSampler:
         if self.seed is not None:
             body["seed"] = self.seed + index
         order = Order(
-            body, 1, self.path, False, self.streamable, self.deadline, self.prompt_bytes, self.adapter, interval
+            body,
+            1,
+            self.path,
+            False,
+            self.streamable,
+            self.deadline,
+            self.prompt_bytes,
+            self.adapter,
+            interval,
+            logprobs=self.logprobs,
         )
         counted = 0
         with self.waiting:
@@ -109,7 +119,17 @@ class PoolSampler:
         if self.seed is not None:
             body["seed"] = self.seed + first
         spent_before = self.sampled_tokens
-        order = Order(body, n, self.path, live, self.streamable, self.deadline, self.prompt_bytes, self.adapter)
+        order = Order(
+            body,
+            n,
+            self.path,
+            live,
+            self.streamable,
+            self.deadline,
+            self.prompt_bytes,
+            self.adapter,
+            logprobs=self.logprobs,
+        )
         choices = self.pool.sample(order)
         with self.waiting:
             async with aclosing(choices) as items:
@@ -146,6 +166,7 @@ class PoolSampler:
             completion_tokens=choice.tokens,
             finished_s=asyncio.get_running_loop().time(),
             extras=choice.extras,
+            token_logprobs=choice.token_logprobs,
         )
 
     def _end(self, end: SampleEnd, spent_before: int) -> None:

@@ -28,15 +28,19 @@ LITTLE_REDIS_ROOM = 0.1
 async def check_redis(address: RedisAddress) -> list[Finding]:
     """Whether Redis answers, is new enough, keeps what it is given, and has room."""
     what = f"Redis {without_password(address.url)}"
-    facts = await redis_info(address)
-    if isinstance(facts, Refusal):
+    found = await redis_info(address)
+    if isinstance(found, Refusal):
         mend = "Start it, or correct redis.url; records wait on disk."
-        if facts.by_name_or_password:
+        if found.by_name_or_password:
             mend = "Set redis.password_file or redis.password_env (and redis.username) to what it asks for."
-        if facts.by_tls:
+        if found.by_tls:
             mend = tls_mend("redis")
-        return [problem(what, facts.text, mend)]
-    return [judge_redis(what, facts), *redis_settings(what, facts)]
+        return [problem(what, found.text, mend)]
+    findings = []
+    for server, facts in found.items():
+        name = f"{what}, {server}" if server else what
+        findings += [judge_redis(name, facts), *redis_settings(name, facts)]
+    return findings
 
 
 def judge_redis(what: str, facts: dict[str, Any]) -> Finding:

@@ -11,6 +11,7 @@ from typing import Any
 
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
+from gateway.log.cluster import servers
 from gateway.log.connection import RedisAddress, connect
 from scorers.endpoint import Endpoint
 from scorers.tls import tls_problem
@@ -85,15 +86,14 @@ async def get(url: str, timeout_s: float = 5.0, endpoint: Endpoint | None = None
     return await asyncio.to_thread(_get, url, timeout_s, endpoint)
 
 
-async def redis_info(address: RedisAddress | str, timeout_s: float = 3.0) -> dict[str, Any] | Refusal:
-    """Redis' INFO, or why there is none."""
+async def redis_info(address: RedisAddress | str, timeout_s: float = 3.0) -> dict[str, dict[str, Any]] | Refusal:
+    """Redis' INFO, or why there is none: of each server of a cluster by its address, of another Redis as ""."""
     try:
         client = connect(address, connect_timeout_s=timeout_s, socket_timeout_s=timeout_s)
     except ValueError as error:
         return Refusal(f"does not answer: {error}")
     try:
-        facts = await client.info("everything")
-        return dict(facts)
+        return {name: dict(await server.info("everything")) for name, server in (await servers(client)).items()}
     except (AuthenticationError, NoPermissionError) as error:
         return Refusal(f"refuses us: {error}", by_name_or_password=True)
     except (RedisError, OSError, ValueError) as error:
@@ -128,4 +128,4 @@ class RedisReady:
 
     async def __call__(self) -> bool:
         facts = await redis_info(self.address, 2.0)
-        return not isinstance(facts, Refusal) and not facts.get("loading")
+        return not isinstance(facts, Refusal) and not any(one.get("loading") for one in facts.values())

@@ -1,39 +1,55 @@
 """`bestow log archive` and `bestow log export`."""
 
-import time
 import uuid
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 from redis.asyncio import Redis
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gateway.config import Config, load
+from gateway.config import Config, TrustConfig, load
 from gateway.errors import BestowError, ConfigError
-from gateway.log import streams
+from gateway.feedback.reading import assessment
+from gateway.log import audit, streams
 from gateway.log.archive.lock import ArchiverLock
-from gateway.log.archive.opening import MISSING, archive_url, archives, store_of
-from gateway.log.archive.redaction import redaction
+from gateway.log.archive.opening import MISSING, archive_url, archives
+from gateway.log.archive.retention import models_retention
 from gateway.log.export import RowWriter, Wanted, moment, open_writer, row
 from gateway.log.records import Interaction
-from gateway.log.source import DEFAULT_CONFIGS, ConfigOption, RedisOption, ShardOption, Source, fail, run, source_of
+from gateway.log.source import (
+    DEFAULT_CONFIGS,
+    ArchiveOption,
+    ConfigOption,
+    RedisOption,
+    ShardOption,
+    Source,
+    fail,
+    run,
+    source_of,
+    whole_source_of,
+)
 
 _CHUNK = 500
 
 
 def archive(
     everything: Annotated[bool, typer.Option("--all", help="Move all that is there, however young.")] = False,
+    compact: Annotated[bool, typer.Option("--compact", help="Then merge the small files of each past day.")] = False,
     config: ConfigOption = None,
 ) -> None:
     """Move old records from Redis to the archive now, as gateways do by themselves (log.archive).
+
+    Records beyond their retention (log.archive.retain_days, models.NAME.log.retain_days, and bestow tenants set
+    --retain-days) are removed from both.
 
     \b
     Example:
       bestow log archive --config bestow.yaml
       bestow log archive --all          before Redis is moved or taken down
+      bestow log archive --compact      few large files instead of many small ones
     """
     settings = _settings(config)
     if not settings.log.archive.enabled:
@@ -41,7 +57,7 @@ def archive(
     if not archives(settings.log.archive):
         fail(f"Nothing can be archived: {MISSING}.")
     source = source_of(config, None, None)
-    run(source, lambda client: _archive(client, settings, everything))
+    run(source, lambda client: _archive(client, settings, everything, compact))
 
 
 def export(
@@ -50,24 +66,35 @@ def export(
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this day or time.")] = None,
     model: Annotated[str | None, typer.Option(help="Of this model only.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Of this tenant only.")] = None,
+    training: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCOPE",
+            help="Only what may train: the models of its tenant (tenant), or those that all share (shared).",
+        ),
+    ] = None,
     config: ConfigOption = None,
     redis: RedisOption = None,
     shard: ShardOption = None,
+    archive: ArchiveOption = None,
 ) -> None:
     """Write answers with their conversation, scores and votes to a file, in Hugging Face's chat format.
 
     \b
-    Redis and the archive are read as one. Example:
+    Redis and the archive are read as one; the audit log notes who did it. What may train what was said by the tenant's
+    policy when it was logged (bestow tenants set --training), of votes too; without --training all is written, for
+    analysis, and each row says its scope. Example:
       bestow log export --to answers.jsonl --since 2027-03-01 --model bestow-demo
-      bestow log export --to answers.parquet
+      bestow log export --to train.parquet --tenant acme --training tenant
     """
     try:
-        wanted = Wanted(moment(since) if since else None, moment(until) if until else None, model, tenant)
+        begin, end = moment(since) if since else None, moment(until) if until else None
+        wanted = Wanted(begin, end, model, tenant, _scope(training))
     except ValueError as error:
         fail(f"--since and --until are a day or a time, such as 2027-03-01 or 2027-03-01T12:00: {error}.")
     if to.suffix == ".parquet" and find_spec("pyarrow") is None:
         fail(f"Parquet cannot be written: {MISSING}.")
-    source = source_of(config, redis, shard)
+    source = whole_source_of(config, redis, shard, archive)
     unfinished = to.with_name(f".{uuid.uuid4().hex}{to.suffix}")
     try:
         writer = open_writer(unfinished)
@@ -84,36 +111,49 @@ def export(
         unfinished.unlink(missing_ok=True)
 
 
-async def _archive(redis: Redis, settings: Config, everything: bool) -> None:
-    from gateway.log.archive.archiver import Archiver, keeping  # noqa: PLC0415  # pyarrow: 0.3 s
+async def _archive(redis: Redis, settings: Config, everything: bool, compact: bool) -> None:
+    from gateway.log.archive.archiver import keeping  # noqa: PLC0415  # pyarrow: 0.3 s
+    from gateway.log.archive.rounds import run_round  # noqa: PLC0415
 
     archiving, shard = settings.log.archive, settings.log.shard
-    store = store_of(archiving, settings.data_dir)
-    treat = redaction(settings)
     lock = ArchiverLock(redis, shard, uuid.uuid4().hex)
     if not await lock.take():
         fail("Somebody is archiving at this moment; a gateway, most likely. Try again when it has finished.")
     async with keeping(lock):
-        archiver = Archiver(redis, shard, store, archiving, lock, clock=time.time, treat=treat)
-        report = await archiver.round(everything=everything)
-    moved = ", ".join(f"{count} of {stream}" for stream, count in report.records.items()) or "nothing"
+        models = models_retention(settings)
+        report = await run_round(redis, settings, lock, models, everything=everything, compact=compact)
     where = archive_url(archiving, settings.data_dir)
-    print(f"Moved to {where}: {moved} ({report.parts} files, {report.bytes} bytes).")
+    print(f"Moved to {where}: {_counted(report.records)} ({report.parts} files, {report.bytes} bytes).")
+    if report.retired:
+        print(f"Removed, beyond their retention: {_counted(report.retired)}.")
+    if compact:
+        print(f"Merged {report.merged} files into {report.merged_into}.")
+    if report.unreadable:
+        fail(f"{report.unreadable} times a file of the archive could not be read, and is left as it is; see above.")
+
+
+def _counted(records: dict[str, int]) -> str:
+    return ", ".join(f"{count} of {stream}" for stream, count in records.items()) or "nothing"
 
 
 async def _export(redis: Redis, source: Source, wanted: Wanted, writer: RowWriter) -> None:
     reader = streams.interactions(redis, source.shard, source.archive)
     total = await reader.length() + await reader.archived(wanted.day)
+    trust = source.settings.feedback.trust if source.settings else TrustConfig()
+    # Of all votes: who is to be believed shows in what they said at other times.
+    assessed, _ = await assessment(redis, source.shard, source.archive, trust)
     columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    written = without_answer = 0
+    written = without_answer = untrainable = 0
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("exporting", total=total)
         chunk: list[Interaction] = []
 
         async def flush() -> None:
-            nonlocal written, without_answer
+            nonlocal written, without_answer, untrainable
             votes = await streams.votes_of_all(redis, source.shard, [one.id for one in chunk], source.archive)
-            rows = [found for one, its in zip(chunk, votes, strict=True) if (found := row(one, its)) is not None]
+            allowed = [[vote for vote in its if wanted.allows(vote)] for its in votes]
+            rows = [found for one, its in zip(chunk, allowed, strict=True) if (found := row(one, its, assessed))]
+            untrainable += sum(one["training"] == "none" for one in rows)
             writer.write(rows)
             written, without_answer = written + len(rows), without_answer + len(chunk) - len(rows)
             chunk.clear()
@@ -126,7 +166,18 @@ async def _export(redis: Redis, source: Source, wanted: Wanted, writer: RowWrite
                 await flush()
         await flush()
         progress.update(task, completed=total)
+    await audit.note(
+        redis, source.shard, audit.typed("export", target=wanted.described, tenant=wanted.tenant, count=written)
+    )
     print(f"{written} answers; {without_answer} interactions had none to export (refused, failed, cancelled).")
+    if untrainable:
+        print(f"{untrainable} of the answers may train nobody's models (scope none); --training leaves them out.")
+
+
+def _scope(given: str | None) -> Literal["tenant", "shared"] | None:
+    if given not in (None, "tenant", "shared"):
+        fail("--training is tenant or shared.")
+    return cast("Literal['tenant', 'shared'] | None", given)
 
 
 def _settings(config: Path | None) -> Config:

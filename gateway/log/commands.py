@@ -1,7 +1,6 @@
 """`bestow log`: look at what was logged, archive it, export it. Thin shells around `streams`, `tail` and `archive`."""
 
 import asyncio
-import io
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -10,14 +9,14 @@ from typing import Annotated
 import typer
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from rich.console import Console
 
 from gateway.ids import interaction_id
-from gateway.log import archive_commands, streams
+from gateway.log import archive_commands, audit, search_commands, session_commands, streams
 from gateway.log.keys import interactions_key
+from gateway.log.printer import JsonOption, Printer
 from gateway.log.records import Feedback, Interaction
 from gateway.log.source import ConfigOption, RedisOption, ShardOption, Source, fail, run, source_of
-from gateway.log.tail import as_json, clean, feedback_text, interaction_text, late_feedback_json, late_feedback_text
+from gateway.log.tail import clean, comparisons_line, feedback_text
 from gateway.tasks import being_cancelled
 
 STATS_SAMPLE = 1000
@@ -28,8 +27,6 @@ log_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line: {interaction, feedback}.")]
 
 
 @log_app.command()
@@ -84,35 +81,11 @@ def stats(config: ConfigOption = None, redis: RedisOption = None, shard: ShardOp
     run(source, lambda client: _stats(client, source, Printer(False)))
 
 
+log_app.command("search")(search_commands.search_command)
+log_app.command("session")(session_commands.session_command)
+log_app.command("audit")(search_commands.audit_command)
 log_app.command()(archive_commands.archive)
 log_app.command()(archive_commands.export)
-
-
-class Printer:
-    """Standard output: coloured on a terminal, plain in a pipe, lines never broken."""
-
-    def __init__(self, as_lines: bool) -> None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # A terminal without Unicode gets question marks, not an error.
-        self._as_lines = as_lines
-        self._console = Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
-
-    def interaction(self, interaction: Interaction, feedback: list[Feedback]) -> None:
-        if self._as_lines:
-            self.line(as_json(interaction, feedback))
-        else:
-            self._console.print(interaction_text(interaction, feedback))
-            self._console.file.flush()
-
-    def late_feedback(self, vote: Feedback) -> None:
-        if self._as_lines:
-            self.line(late_feedback_json(vote))
-        else:
-            self._console.print(late_feedback_text(vote))
-            self._console.file.flush()
-
-    def line(self, text: str) -> None:
-        print(text, file=self._console.file, flush=True)
 
 
 async def _tail(redis: Redis, source: Source, count: int, follow: bool, printer: Printer) -> None:
@@ -124,6 +97,8 @@ async def _tail(redis: Redis, source: Source, count: int, follow: bool, printer:
     if not shown and not follow and count:
         fail(f"Nothing has been logged yet in {interactions_key(shard)}.")
     votes = await streams.votes_of_all(redis, shard, [one.id for one in shown], archive) if shown else []
+    detail = "and all that came after, until it was ended" if follow else ""
+    await audit.note(redis, shard, audit.typed("read", target=f"the last {count}", count=len(shown), detail=detail))
     for interaction, its_votes in zip(shown, votes, strict=True):
         printer.interaction(interaction, its_votes)
     if follow:
@@ -163,6 +138,8 @@ async def _get(redis: Redis, source: Source, identifier: str, printer: Printer) 
     logged = await streams.interactions(redis, source.shard, source.archive).find(logged_as)
     if logged is not None:
         votes = await streams.votes_of(redis, source.shard, logged_as, source.archive)
+        tenant = logged.record.tenant
+        await audit.note(redis, source.shard, audit.typed("read", target=logged_as, tenant=tenant, count=1))
         printer.interaction(logged.record, votes)
         return
     fail(f"There is no interaction {identifier} in the log.")
@@ -177,6 +154,7 @@ async def _stats(redis: Redis, source: Source, printer: Printer) -> None:
         fail(f"Nothing has been logged yet in {interactions_key(shard)}.")
     latest = [logged.record for logged in await interactions.last(STATS_SAMPLE)]
     given = [logged.record for logged in await feedback.last(STATS_SAMPLE)]
+    await audit.note(redis, shard, audit.typed("stats", count=len(latest) + len(given)))
     printer.line(f"interactions  {entries} entries in {interactions_key(shard)}, {archived} in the archive")
     printer.line(f"feedback      {feedback_entries} entries, {feedback_archived} in the archive")
     printer.line(f"of the last {len(latest)} interactions and {len(given)} records of feedback:")
@@ -185,6 +163,8 @@ async def _stats(redis: Redis, source: Source, printer: Printer) -> None:
     printer.line(f"  policies    {_tally(interaction.policy for interaction in latest)}")
     printer.line(f"  candidates  {sum(len(interaction.candidates) for interaction in latest)}")
     printer.line(f"  feedback    {_tally(_short(vote) for vote in given if not vote.retracted)}")
+    if line := comparisons_line(latest, given):
+        printer.line(f"  comparisons {line}")
     passed_over = interactions.bad + feedback.bad
     printer.line(f"  duplicates  {interactions.duplicates + feedback.duplicates}, unreadable {passed_over}")
 

@@ -14,6 +14,10 @@ from redis.credentials import CredentialProvider
 
 from gateway.config import RedisConfig
 from gateway.errors import ConfigError
+from gateway.log import redis_url
+from gateway.log.cluster import ClusterRedis
+from gateway.log.sentinel import master_of
+from gateway.log.verified import VerifiedConnection
 from scorers import credentials
 from scorers.credentials import Secret
 from scorers.errors import ConfigurationError
@@ -26,12 +30,16 @@ HEALTH_CHECK_S = 15
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """Where Redis is, and how to speak to it. tls: None verifies by the system's store (rediss://)."""
+    """Where Redis is, and how to speak to it. url: see `redis_url`. tls: None verifies by the system's store.
+
+    sentinel_password: what the Sentinels want, where they want one.
+    """
 
     url: str = field(repr=False)
     username: str | None = None
     password: Secret | None = None
     tls: SSLContext | None = None
+    sentinel_password: Secret | None = None
 
     @property
     def shown(self) -> str:
@@ -48,7 +56,8 @@ def redis_address(config: RedisConfig) -> RedisAddress:
         return RedisAddress(f"redis://127.0.0.1:{config.port}/0")
     try:
         password = credentials.password("redis", config.password_file, config.password_env)
-        return RedisAddress(config.url, config.username, password, client_context("redis", config))
+        sentinels = credentials.secret_in_file("redis.sentinel_password_file", config.sentinel_password_file)
+        return RedisAddress(config.url, config.username, password, client_context("redis", config), sentinels)
     except ConfigurationError as error:
         raise ConfigError(str(error)) from None
 
@@ -65,32 +74,31 @@ def connect(
     """
     if isinstance(address, str):
         address = RedisAddress(address)
+    place = redis_url.parse(address.url)
     options: dict[str, Any] = {
         "socket_connect_timeout": connect_timeout_s,
         "socket_timeout": socket_timeout_s,
         "health_check_interval": HEALTH_CHECK_S,
         "retry": Retry(NoBackoff(), 0),
         "decode_responses": False,
-        **_options(address),
+        **_options(place.url, address),
     }
-    return Redis.from_pool(ConnectionPool(**options))
+    if place.kind == "server":
+        return Redis.from_pool(ConnectionPool(**options))
+    del options["host"]
+    if place.kind == "cluster":
+        return ClusterRedis(place.nodes, options)
+    password = address.sentinel_password
+    return master_of(place.nodes, place.service, options, password.value if password else None)
 
 
-def _options(address: RedisAddress) -> Mapping[str, Any]:
-    options: dict[str, Any] = dict(parse_url(address.url))
+def _options(url: str, address: RedisAddress) -> Mapping[str, Any]:
+    options: dict[str, Any] = dict(parse_url(url))
     if options.get("connection_class") is SSLConnection:
-        options |= {"connection_class": _VerifiedConnection, "context": address.tls or create_default_context()}
+        options |= {"connection_class": VerifiedConnection, "context": address.tls or create_default_context()}
     if address.password is not None:
         options["credential_provider"] = _Credentials(address.username, address.password)
     return options
-
-
-class _VerifiedConnection(SSLConnection):
-    """TLS by a context made once: redis-py's own would read the files at each connection and trust the system too."""
-
-    def __init__(self, *, context: SSLContext, **options: Any) -> None:
-        super().__init__(**options)
-        self.ssl_context.context = context
 
 
 class _Credentials(CredentialProvider):

@@ -3,30 +3,43 @@
 A row is an interaction that delivered an answer: `messages` is the conversation with the delivered answer at its end,
 as `datasets` and TRL read it; beside it what scored it and what people said. In Parquet all rows have the same columns,
 so content that is not text, tool calls and scores are JSON there.
+
+What people said has a `weight` from 0 to 1, and is `quarantined` where it counts nothing (`feedback.trust`).
+`preferences` are what people said of two candidates, as TRL reads them: with the row's `messages` but the last as the
+prompt, `chosen` and `rejected` are conversations that go on from it. Where two answers were shown side by side,
+`comparison` has what corrects for it: `share` x `propensity` is the probability that it was just these two.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
+from gateway.feedback.trust.assess import Assessment
 from gateway.log.records import Feedback, Interaction, Message
 
 _FIELDS = ("role", "content", "reasoning", "name", "tool_calls", "tool_call_id")
 
 
+NOT_ASSESSED = Assessment()
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which interactions to export; None: all. since, until: when they were made, the latter not included."""
+    """Which interactions to export; None: all. since, until: when they were made, the latter not included.
+
+    training: only records that may train a tenant's own models, or those shared by all.
+    """
 
     since: datetime | None = None
     until: datetime | None = None
     model: str | None = None
     tenant: str | None = None
+    training: Literal["tenant", "shared"] | None = None
 
     def day(self, day: date) -> bool:
         """Whether any of a day's (UTC) may be wanted."""
@@ -41,7 +54,18 @@ class Wanted:
             and (self.until is None or made < self.until)
             and self.model in (None, record.model)
             and self.tenant in (None, record.tenant)
+            and self.allows(record)
         )
+
+    def allows(self, record: Interaction | Feedback) -> bool:
+        """Whether a record, an interaction's or a vote's, may train what it is exported for."""
+        return self.training is None or record.training in (self.training, "shared")
+
+    @property
+    def described(self) -> str:
+        """As it stands in the audit log."""
+        said = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return ", ".join(f"{name} {value}" for name, value in said if value is not None) or "everything"
 
 
 class RowWriter(Protocol):
@@ -56,15 +80,16 @@ def moment(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def row(record: Interaction, votes: Sequence[Feedback]) -> dict[str, Any] | None:
-    """None where no answer was delivered."""
-    answer = next((one for one in record.candidates if one.index == record.chosen), None)
+def row(record: Interaction, votes: Sequence[Feedback], assessment: Assessment = NOT_ASSESSED) -> dict[str, Any] | None:
+    """None where no answer was delivered. assessment: what the votes weigh."""
+    answer = record.winner
     if answer is None:
         return None
     return {
         "id": record.id,
         "created": datetime.fromtimestamp(record.created, UTC).isoformat(),
         "tenant": record.tenant,
+        "training": record.training,
         "model": record.model,
         "profile": record.profile,
         "policy": record.policy,
@@ -73,8 +98,28 @@ def row(record: Interaction, votes: Sequence[Feedback]) -> dict[str, Any] | None
         "reward": answer.reward,
         "propensity": answer.propensity,
         "scores": {name: score.value for name, score in answer.scores.items()},
-        "votes": [_vote(vote) for vote in votes],
+        "votes": [_vote(vote, assessment) for vote in votes],
+        "preferences": preferences(record, votes, assessment),
+        "comparison": None if record.comparison is None else msgspec.to_builtins(record.comparison),
     }
+
+
+def preferences(
+    record: Interaction, votes: Sequence[Feedback], assessment: Assessment = NOT_ASSESSED
+) -> list[dict[str, Any]]:
+    """The pairs that people told apart. strength: 1 to 4. shown: both candidates' indices as they were shown, if known.
+
+    A vote for candidates that there are not is passed over.
+    """
+    said = {one.index: one.message for one in record.candidates}
+    found = []
+    for vote in votes:
+        if vote.kind != "preference" or not isinstance(vote.value, int):
+            continue
+        if vote.candidate in said and vote.over in said:
+            pair = {"chosen": [said[vote.candidate]], "rejected": [said[vote.over]]}
+            found.append({**pair, "strength": vote.value, "shown": vote.shown, **_worth(vote, assessment)})
+    return found
 
 
 def open_writer(path: Path) -> RowWriter:
@@ -104,6 +149,7 @@ class ParquetRows:
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         text, number = pa.string(), pa.float64()
+        worth = {"weight": number, "quarantined": pa.bool_()}
         vote = {
             "kind": text,
             "value": text,
@@ -112,14 +158,21 @@ class ParquetRows:
             "tags": pa.list_(text),
             "comment": text,
             "created": text,
+            **worth,
         }
-        names = ("id", "created", "tenant", "model", "profile", "policy", "reward_model")
+        conversation = pa.list_(pa.struct(dict.fromkeys(_FIELDS, text)))
+        shown = pa.list_(pa.int32())
+        preference = {"chosen": conversation, "rejected": conversation, "strength": pa.int32(), "shown": shown, **worth}
+        comparison = {"shown": shown, "against": text, "share": number, "propensity": number}
+        names = ("id", "created", "tenant", "training", "model", "profile", "policy", "reward_model")
         columns = dict.fromkeys(names, text) | {
-            "messages": pa.list_(pa.struct(dict.fromkeys(_FIELDS, text))),
+            "messages": conversation,
             "reward": number,
             "propensity": number,
             "scores": text,
             "votes": pa.list_(pa.struct(vote)),
+            "preferences": pa.list_(pa.struct(preference)),
+            "comparison": pa.struct(comparison),
         }
         self._from_rows: Callable[[list[dict[str, Any]]], Any] = lambda rows: pa.Table.from_pylist(
             rows, schema=pa.schema(columns)
@@ -134,7 +187,7 @@ class ParquetRows:
         self._writer.close()
 
 
-def _vote(vote: Feedback) -> dict[str, Any]:
+def _vote(vote: Feedback, assessment: Assessment) -> dict[str, Any]:
     """Without who said it."""
     return {
         "kind": vote.kind,
@@ -144,13 +197,24 @@ def _vote(vote: Feedback) -> dict[str, Any]:
         "tags": vote.tags,
         "comment": vote.comment,
         "created": datetime.fromtimestamp(vote.created, UTC).isoformat(),
+        **_worth(vote, assessment),
     }
+
+
+def _worth(vote: Feedback, assessment: Assessment) -> dict[str, Any]:
+    """None of a vote that came after the assessment was made."""
+    found = assessment.get(vote.id)
+    return {"weight": found and found.weight, "quarantined": found and found.quarantined}
 
 
 def _flat(one: dict[str, Any]) -> dict[str, Any]:
     messages = [_flat_message(message) for message in one["messages"]]
     votes = [{**vote, "value": _text(vote["value"])} for vote in one["votes"]]
-    return {**one, "messages": messages, "scores": _text(one["scores"]), "votes": votes}
+    pairs = [
+        {**pair, **{side: [_flat_message(message) for message in pair[side]] for side in ("chosen", "rejected")}}
+        for pair in one["preferences"]
+    ]
+    return {**one, "messages": messages, "scores": _text(one["scores"]), "votes": votes, "preferences": pairs}
 
 
 def _flat_message(message: Message) -> dict[str, str | None]:

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from gateway.errors import ConfigError
 from gateway.log.archive.reader import Archive
+from gateway.log.erase.judge import Judge, about_record
 from gateway.log.records import Feedback
 from gateway.log.streams import votes_in_archive, votes_in_redis
 from gateway.log.votes import merge, standing
@@ -72,6 +73,11 @@ class FeedbackStore:
             self._count -= 1
             if not held:
                 del self._unshipped[vote.interaction]
+
+    def erase(self, judge: Judge) -> None:
+        """Forget those that are to be erased."""
+        votes = [vote for held in self._unshipped.values() for vote in held.values()]
+        self.forget([vote for vote in votes if judge.order_of(about_record(vote)) is not None])
 
     async def of(self, interaction_id: str) -> Votes:
         """The current votes on an interaction; raises nothing, waits at most the time-out."""

@@ -18,7 +18,7 @@ import msgspec
 
 from gateway.ids import new_uuid7
 from gateway.log import ownership
-from gateway.log.frames import FILE_HEADER, Entry, frame
+from gateway.log.frames import FILE_HEADER, Entry, Stretch, frame
 from gateway.log.ownership import OwnerLock
 from gateway.log.segment import Mark, Segment, load
 from gateway.log.watermarks import Watermarks
@@ -45,6 +45,17 @@ class Adopted(msgspec.Struct, frozen=True):
     records: int = 0
     torn: int = 0
     unarchived: int = 0
+
+
+class Doomed(msgspec.Struct, frozen=True):
+    """What of a segment is to be erased: records, and damage, which may hold a part of one."""
+
+    segment: Segment
+    stretches: list[Stretch]
+
+    @property
+    def records(self) -> list[Entry]:
+        return [stretch.entry for stretch in self.stretches if stretch.entry is not None]
 
 
 class Vanished(msgspec.Struct, frozen=True):
@@ -76,6 +87,7 @@ class Journal:
         self._descriptor = -1
         self._number = 0
         self._position_warned = False
+        self._searched = 0
         self.segments: list[Segment] = []
         self.archived = 0
         self.released = 0
@@ -165,6 +177,38 @@ class Journal:
         self._save_position(segment)
         return records
 
+    @property
+    def owner(self) -> str:
+        """The name of this process's own segments."""
+        return self._owner
+
+    def doomed(self, erases: Callable[[Entry], bool], revision: int) -> list[Doomed]:
+        """What is to be erased in the segments that have not been searched for this revision of the ledger."""
+        found = []
+        for segment in list(self.segments):
+            if segment.searched < revision:
+                stretches = [one for one in segment.walk() if one.entry is None or erases(one.entry)]
+                found.append(Doomed(segment, stretches))
+        return found
+
+    def erase(self, doomed: Sequence[Doomed], revision: int) -> int:
+        """Blank what `doomed` found, in place, durably. How many records that is.
+
+        Batches read before are to be read again. Nothing may be appended between the two calls.
+        """
+        for one in doomed:
+            if one.stretches:
+                one.segment.blank(one.stretches)
+            one.segment.searched = revision
+        self._searched = max(self._searched, revision)
+        return sum(len(one.records) for one in doomed)
+
+    def search_again(self) -> None:
+        """Forget which segments have been searched for what is to be erased."""
+        self._searched = 0
+        for segment in self.segments:
+            segment.searched = 0
+
     def forget_vanished(self) -> Vanished:
         """Take segments off the list whose files somebody deleted. What went with them."""
         gone = [segment for segment in self.segments if not segment.path.exists()]
@@ -232,7 +276,7 @@ class Journal:
             raise
         self._descriptor = descriptor
         self._number += 1
-        self._active = Segment(path)
+        self._active = Segment(path, searched=self._searched)
         self.segments = [*self.segments, self._active]
 
     def _end_segment(self) -> None:

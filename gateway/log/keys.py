@@ -38,3 +38,58 @@ def archived_key(shard: str) -> str:
 def archiver_key(shard: str) -> str:
     """The lock of whoever archives."""
     return f"bestow:{{log-{shard}}}:archiver"
+
+
+def housekeeping_key(shard: str) -> str:
+    """When the archive was last put in order, in seconds since 1970."""
+    return f"bestow:{{log-{shard}}}:housekeeping"
+
+
+def webhook_key(shard: str, name: str) -> str:
+    """How far a webhook has come with the feedback; see `feedback.webhook_place`."""
+    return f"bestow:{{log-{shard}}}:webhook:{name}"
+
+
+def webhook_lock_key(shard: str, name: str) -> str:
+    """The lock of the gateway that sends to a webhook."""
+    return f"bestow:{{log-{shard}}}:webhook:{name}:lock"
+
+
+def audit_key(shard: str) -> str:
+    """The stream of who read, exported or erased what; see `audit`."""
+    return f"bestow:{{log-{shard}}}:audit"
+
+
+def erasures_key(shard: str) -> str:
+    """A hash of the orders to erase: id -> `erase.orders.Order`."""
+    return f"bestow:{{log-{shard}}}:erasures"
+
+
+def revisions_key(shard: str) -> str:
+    """A hash: `revision`, which grows whenever there is more to erase, and of each order the one it last grew at."""
+    return f"bestow:{{log-{shard}}}:erasures:revisions"
+
+
+def erased_ids_key(shard: str, order: str) -> str:
+    """The set of the interactions that an order erases, by their ids."""
+    return f"bestow:{{log-{shard}}}:erasures:{order}:ids"
+
+
+def erased_counts_key(shard: str, order: str) -> str:
+    """A hash of how many records of an order were erased: place -> count."""
+    return f"bestow:{{log-{shard}}}:erasures:{order}:counts"
+
+
+def holds_key(shard: str) -> str:
+    """A hash of the legal holds: id -> `erase.orders.Hold`."""
+    return f"bestow:{{log-{shard}}}:holds"
+
+
+def journals_key(shard: str) -> str:
+    """A hash of who has a journal: its owner -> `erase.ledger.JournalState`, how far it has erased."""
+    return f"bestow:{{log-{shard}}}:journals"
+
+
+def reviews_key(shard: str) -> str:
+    """A hash of what operators decided of votes: subject -> `feedback.trust.decisions.Decision`."""
+    return f"bestow:{{log-{shard}}}:reviews"

@@ -5,7 +5,8 @@ journaled + adopted + rewound = shipped - bypassed + lost + pending
 journaled + taken over = archived + unarchived + released + vanished
 
 The third one counts records, each once however often it was shipped. What is released has no archive to go to; what
-was bypassed is in Redis alone until it is archived.
+was bypassed is in Redis alone until it is archived. A record that is erased from the journal keeps its place there: it
+counts as shipped (kind `erased`) and archived where it would have been.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from gateway.log.frames import Kind
 
-DropReason = Literal["queue_full", "unencodable", "closed", "unflushed"]
+DropReason = Literal["queue_full", "unencodable", "closed", "unflushed", "erased"]
 
 
 class LogMetrics:
@@ -39,6 +40,7 @@ class LogMetrics:
         self.torn = counter("torn_records", "Damaged stretches passed over in journals of dead processes.")
         self.ship_errors = counter("ship_errors", "Failed attempts to ship a batch.")
         self._shipped = Counter("bestow_log_shipped", "Records acknowledged by Redis.", ["kind"], registry=registry)
+        self.erased = counter("erased", "Records that were erased from this process's journals.")
         self._dropped = Counter("bestow_log_dropped", "Records that were not kept.", ["reason"], registry=registry)
         self.queued = gauge("queued", "Records in memory, not in the journal yet.")
         self.pending = gauge("pending", "Journaled records that Redis has not acknowledged.")

@@ -1,15 +1,23 @@
 """The records: what is kept of each request, and of what people later say of it.
 
 Names follow the design's table of words. `encode` and `decode` are the only way a record becomes bytes and back;
-`SCHEMA_VERSION` travels beside each record as field `v` and grows when a field changes its meaning. A field that is new
-has a default and changes nothing for those that do not know it, so the version stays.
+`SCHEMA_VERSION` travels beside each record as field `v` and grows when a field changes its meaning or its name; then
+`migrations` reads what was written before. A field that is new has a default and changes nothing for those that do not
+know it, so the version stays.
 """
 
-from typing import Any, Literal
+import zlib
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
-SCHEMA_VERSION = 1
+from gateway.log.migrations import migrated
+
+SCHEMA_VERSION = 2
+
+# What zlib's streams begin with, and JSON never does.
+_ZLIB = b"x"
+_LEVEL = 1
 
 Message = dict[str, Any]
 
@@ -63,6 +71,9 @@ class CandidateRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     reward: the raw reward, or None with `reward_error`.
     broken: why it does not keep the form that was asked for (a schema, a tool's arguments).
     scores: what each scorer that was asked said, by name@N: the reward model's and those of the stages before it.
+    logprobs: of delivered answers, a natural logarithm for each of token_ids. They are the policy's own, before
+    temperature, top_p and penalties, but after a grammar's mask: vLLM's default, `--logprobs-mode raw_logprobs`. A
+    worker that is started with another mode says something else; the log cannot tell.
     pruned_by: the stage that gave it up, its scorer's name@N; where finish_reason is None too, before its end, and
     `scores` are of a beginning of it. second_check: that guard's verdict, where it was asked.
     """
@@ -85,6 +96,7 @@ class CandidateRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     scores: dict[str, ScoreRecord] = {}
     pruned_by: str | None = None
     second_check: Verdict | None = None
+    logprobs: list[float] | None = None
 
 
 class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -149,6 +161,20 @@ class Timings(msgspec.Struct, frozen=True, omit_defaults=True):
     second_check_ms: float = 0.0
 
 
+class Comparison(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Two answers were delivered side by side, to be picked from. `Feedback` of kind preference has the pick.
+
+    shown: their candidates' indices, in the order in which they were shown; it is drawn. One is the rule's choice.
+    against: what that was held against: the best of the others, or any of them (random).
+    share: the probability that two were asked for. propensity: that it was these two then, given all scores.
+    """
+
+    shown: list[int]
+    against: str
+    share: float
+    propensity: float
+
+
 class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
     """One request as logged. `created` is in seconds since 1970; `chosen` indexes `candidates`.
 
@@ -160,6 +186,9 @@ class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
     rounds: what was sampled on the way, where an answer is built piece by piece.
     training: whose models it may train: nobody's, its tenant's, all (shared). omitted: what the log was told not to
     keep of it (prompts, media). redacted: how much was taken out of its texts, by kind.
+    session: a keyed hash of the application's name for the conversation. previous: the interaction that this one goes
+    on from, where the request names it (previous_response_id).
+    comparison: two answers were shown side by side; `delivered` has the rule's choice first, wherever it was shown.
     """
 
     id: str
@@ -198,14 +227,25 @@ class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
     training: Training = "none"
     omitted: list[str] = []
     redacted: dict[str, int] = {}
+    comparison: Comparison | None = None
+    session: str | None = None
+    previous: str | None = None
+
+    @property
+    def winner(self) -> CandidateRecord | None:
+        """What was delivered first; None where nothing was."""
+        return None if self.chosen is None else next(iter(self.candidates[self.chosen :]), None)
 
 
 class Feedback(msgspec.Struct, frozen=True, omit_defaults=True):
     """A person's statement about an interaction. `id` is a UUIDv7: the later id wins over an earlier vote.
 
-    value: bool (thumbs), 1-8 (rating), 1-4 (preference), text (correction, comment), a reason (flag).
+    value: bool (thumbs), 1-8 (rating), 1-4 (preference), text (correction, comment), a reason (flag). Of a preference
+    also tie and both_bad: neither of its two candidates is better.
     candidate, over: indices into the interaction's candidates.
+    shown: of a pick from a comparison, both, in the order in which the person saw them.
     retracted: the vote was taken back. training, redacted: as of an interaction.
+    key: the id of the API key it came with. source: a keyed hash of the sender's address.
     """
 
     id: str
@@ -222,6 +262,9 @@ class Feedback(msgspec.Struct, frozen=True, omit_defaults=True):
     retracted: bool = False
     training: Training = "none"
     redacted: dict[str, int] = {}
+    shown: list[int] = []
+    key: str | None = None
+    source: str | None = None
 
     @property
     def vote_key(self) -> str:
@@ -251,7 +294,23 @@ class ShadowScores(msgspec.Struct, frozen=True, omit_defaults=True):
     tenant: str = "default"
 
 
+class Session(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A conversation as it is put together on reading (`sessions`): nothing is logged of it by itself.
+
+    id: as its interactions have it; None where they only go on from each other (`previous`). first, last: when the
+    first and the last of them were made. interactions: in that order.
+    """
+
+    id: str | None
+    tenant: str
+    users: list[str]
+    first: float
+    last: float
+    interactions: list[Interaction]
+
+
 Record = Interaction | Feedback | ShadowScores
+R = TypeVar("R", Interaction, Feedback, ShadowScores)
 
 
 def encode(record: Record) -> bytes:
@@ -259,16 +318,59 @@ def encode(record: Record) -> bytes:
     return msgspec.json.encode(record)
 
 
-def decode_interaction(data: bytes | str) -> Interaction:
-    """Raises msgspec.ValidationError where `data` is not an interaction of this schema."""
-    return msgspec.json.decode(data, type=Interaction)
+def packed(payload: bytes, above: int) -> bytes:
+    """A record's JSON as the journal and the streams hold it: compressed where it has more than `above` bytes.
+
+    above: 0 for never. Feedback is not packed: Redis's scripts read it.
+    """
+    return zlib.compress(payload, _LEVEL) if 0 < above < len(payload) else payload
 
 
-def decode_shadow(data: bytes | str) -> ShadowScores:
-    """Raises msgspec.ValidationError where `data` is no shadow scores of this schema."""
-    return msgspec.json.decode(data, type=ShadowScores)
+def plain(payload: bytes) -> bytes:
+    """A record's JSON out of a journal's frame or a stream's entry, where it may be compressed.
+
+    Whoever looks into a payload, to search it or to decode it, calls this first; rows of the archive are plain as
+    they are. Raises ValueError where it is damaged.
+    """
+    if not payload.startswith(_ZLIB):
+        return payload
+    try:
+        return zlib.decompress(payload)
+    except zlib.error as error:
+        raise ValueError(f"it cannot be decompressed: {error}") from error
 
 
-def decode_feedback(data: bytes | str) -> Feedback:
-    """Raises msgspec.ValidationError where `data` is not feedback of this schema."""
-    return msgspec.json.decode(data, type=Feedback)
+def decode_interaction(data: bytes | str, version: int = SCHEMA_VERSION) -> Interaction:
+    """Of any version up to ours. Raises msgspec.DecodeError where `data` is no interaction of that version."""
+    return _decoded(data, version, Interaction)
+
+
+def decode_shadow(data: bytes | str, version: int = SCHEMA_VERSION) -> ShadowScores:
+    """Of any version up to ours. Raises msgspec.DecodeError where `data` is no shadow scores of that version."""
+    return _decoded(data, version, ShadowScores)
+
+
+def decode_feedback(data: bytes | str, version: int = SCHEMA_VERSION) -> Feedback:
+    """Of any version up to ours. Raises msgspec.DecodeError where `data` is no feedback of that version."""
+    return _decoded(data, version, Feedback)
+
+
+def as_vote(feedback: bytes, version: int) -> bytes:
+    """Feedback's JSON as it lies among an interaction's votes in Redis, where nothing beside it tells its version."""
+    return feedback[:-1] + b',"v":%d}' % version
+
+
+def decode_vote(vote: bytes | str) -> Feedback:
+    """What `as_vote` made; without a version it is the first. Raises msgspec.DecodeError."""
+    return decode_feedback(vote, msgspec.json.decode(vote, type=_Vote).v)
+
+
+class _Vote(msgspec.Struct):
+    v: int = 1
+
+
+def _decoded(data: bytes | str, version: int, kind: type[R]) -> R:
+    if version == SCHEMA_VERSION:
+        return msgspec.json.decode(data, type=kind)
+    plain = migrated(kind.__name__, data, version, SCHEMA_VERSION)
+    return msgspec.convert(plain, kind, str_keys=True)

@@ -8,16 +8,19 @@ never skips one.
 """
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from gateway.log.frames import FILE_HEADER, Parsed, parse
+from gateway.log.frames import FILE_HEADER, Parsed, Stretch, blanked, parse, stretches, version_of
+from gateway.log.records import SCHEMA_VERSION
 from gateway.log.watermarks import Watermarks, entry_order
 
 POSITION_BYTES = 1024
 MARKS_KEPT = 64
+_WINDOW_BYTES = 1_048_576
 
 
 class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -50,7 +53,11 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(eq=False)
 class Segment:
-    """size: bytes written whole. archived, shipped: offsets, see above. pending: records that are not shipped."""
+    """size: bytes written whole. archived, shipped: offsets, see above. pending: records that are not shipped.
+
+    version: of the schema of its records: that of the program which wrote it.
+    searched: the ledger's revision (`erase.ledger`) up to which nothing is left in it that was ordered to be erased.
+    """
 
     path: Path
     size: int = len(FILE_HEADER)
@@ -59,6 +66,8 @@ class Segment:
     pending: int = 0
     closed: bool = False
     marks: list[Mark] = field(default_factory=list)
+    version: int = SCHEMA_VERSION
+    searched: int = 0
 
     @property
     def position_path(self) -> Path:
@@ -99,7 +108,7 @@ class Segment:
                 wanted = min(max_bytes, end - start)
                 data = os.pread(descriptor, wanted, start)
                 final = start + len(data) >= end or len(data) < wanted
-                parsed = parse(data, final=final, limit=limit)
+                parsed = parse(data, final=final, limit=limit, version=self.version)
                 if parsed.consumed or final:
                     return parsed
                 max_bytes *= 2  # One record larger than the window, or a damaged length.
@@ -117,6 +126,37 @@ class Segment:
             records += len(parsed.entries)
             torn += parsed.torn
         return records, torn
+
+    def walk(self) -> Iterator[Stretch]:
+        """All that is in it, shipped or not, by offsets in the file. Raises OSError."""
+        start, window = len(FILE_HEADER), _WINDOW_BYTES
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            while start < self.size:
+                data = os.pread(descriptor, min(window, self.size - start), start)
+                final = not data or start + len(data) >= self.size
+                consumed = 0
+                for found in stretches(data, final=final, version=self.version):
+                    consumed = found.end
+                    yield Stretch(start + found.start, start + found.end, found.entry)
+                if final:
+                    return
+                start += consumed
+                window = _WINDOW_BYTES if consumed else window * 2
+        finally:
+            os.close(descriptor)
+
+    def blank(self, found: Sequence[Stretch]) -> None:
+        """Erase stretches in place, durably: every offset, mark and count stays what it is. Raises OSError."""
+        descriptor = os.open(self.path, os.O_WRONLY)
+        try:
+            for stretch in found:
+                data = memoryview(blanked(stretch))
+                while data:
+                    data = data[os.pwrite(descriptor, data, stretch.end - len(data)) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def save_position(self) -> None:
         """Write how far it is archived and shipped. Raises OSError."""
@@ -155,11 +195,11 @@ def load(path: Path) -> Segment | None:
     """
     with path.open("rb") as file:
         header = file.read(len(FILE_HEADER))
-    # A process killed while it made the file leaves a part of the header and nothing else.
-    if not FILE_HEADER.startswith(header):
+    version = version_of(header)
+    if version is None:
         return None
     start = len(FILE_HEADER)
-    segment = Segment(path, size=max(path.stat().st_size, start), closed=True)
+    segment = Segment(path, size=max(path.stat().st_size, start), closed=True, version=version)
     try:
         position = msgspec.json.decode(segment.position_path.read_bytes(), type=Position)
     except (FileNotFoundError, msgspec.DecodeError):

@@ -54,6 +54,12 @@ class Sink(Protocol):
     async def archived(self) -> Watermarks: ...
 
 
+class Eraser(Protocol):
+    """What erases from the journal: `erase.follower.Follower`, or a stand-in for tests."""
+
+    async def follow(self, run: str, adopted: Sequence[str]) -> bool: ...
+
+
 class Runner(Protocol):
     """Runs a function of the journal in the journal's thread."""
 
@@ -77,7 +83,10 @@ class Shipper:
         clock: Callable[[], float],
         rng: random.Random,
         on_votes: Callable[[Sequence[Feedback]], None],
+        eraser: Eraser,
     ) -> None:
+        self._eraser = eraser
+        self._adopted: list[str] = []
         self._journal = journal
         self._sink = sink
         self._in_thread = in_thread
@@ -138,7 +147,7 @@ class Shipper:
         self._disk.worked()
         self._head_time = batch.entries[0].time if batch else None
         if await self._heartbeat():
-            return True  # Something has to be shipped again, from further back.
+            return True  # Something has to be shipped again, from further back, or was erased.
         if batch is None:
             self._worked()
             return False
@@ -183,9 +192,11 @@ class Shipper:
         if suspicious or watermarks != self._settled:
             await self._settle(watermarks)
         rewound = await self._ship_lost_again(run_id) if suspicious else 0
+        erased = await self._eraser.follow(run_id, self._adopted)
+        self._adopted = []
         self._run_id, self._suspicious = run_id, False
         self._next_heartbeat = now + HEARTBEAT_S
-        return rewound > 0
+        return rewound > 0 or erased
 
     async def _settle(self, watermarks: Watermarks) -> None:
         await self._in_thread(lambda: self._journal.settle(watermarks))
@@ -224,6 +235,8 @@ class Shipper:
                 logger.warning("The journal of stopped gateway %s cannot be taken over: %s.", owner, error)
                 continue
             self._suspicious = self._suspicious or adopted.segments > 0
+            if adopted.segments:
+                self._adopted.append(owner)
             if adopted.records or adopted.torn:
                 logger.warning(
                     "Found %d unshipped records of a stopped gateway; %d damaged places were passed over.",

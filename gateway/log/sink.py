@@ -10,15 +10,17 @@ file keeps that order, so whoever finds the batch's last entry after a crash kno
 import hashlib
 import logging
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
+from gateway.log.cluster import serving
 from gateway.log.frames import Entry, Kind
-from gateway.log.keys import feedback_key, interactions_key, shadow_key, votes_key
-from gateway.log.records import SCHEMA_VERSION, Feedback, decode_feedback
+from gateway.log.keys import archived_key, feedback_key, interactions_key, shadow_key, votes_key
+from gateway.log.records import Feedback, as_vote, decode_feedback
 from gateway.log.watermarks import Watermarks, read_watermarks
 
 logger = logging.getLogger(__name__)
@@ -102,26 +104,29 @@ class RedisSink:
         self._archived = archived
 
     async def send(self, entries: Sequence[Entry]) -> Sent:
-        """Append all entries (at least one) to their streams and cast the votes among them."""
-        interactions = [entry.payload for entry in entries if entry.kind is Kind.INTERACTION]
-        feedback = [entry.payload for entry in entries if entry.kind is Kind.FEEDBACK]
-        shadow = [entry.payload for entry in entries if entry.kind is Kind.SHADOW]
+        """Append all entries (at least one) to their streams and cast the votes among them.
+
+        What was erased becomes none.
+        """
+        interactions = [entry for entry in entries if entry.kind is Kind.INTERACTION]
+        feedback = [entry for entry in entries if entry.kind is Kind.FEEDBACK]
+        shadow = [entry for entry in entries if entry.kind is Kind.SHADOW]
         votes = [vote for vote in map(_decoded, feedback) if vote is not None]
         calls: list[Call] = []
-        for vote, payload in votes:
+        for vote, value in votes:
             retracted = "1" if vote.retracted else "0"
-            arguments = (vote.vote_key, vote.id, retracted, payload)
+            arguments = (vote.vote_key, vote.id, retracted, value)
             calls.append((VOTE, votes_key(self._shard, vote.interaction), arguments))
-        version = str(SCHEMA_VERSION)
-        for key, payloads in (
+        for key, its in (
             (feedback_key(self._shard), feedback),
             (shadow_key(self._shard), shadow),
             (interactions_key(self._shard), interactions),
         ):
-            if payloads:
-                calls.append((APPEND, key, (version, *payloads)))
-        replies = await self._run(calls)
+            for version, same in groupby(its, key=lambda entry: entry.version):
+                calls.append((APPEND, key, (str(version), *(entry.payload for entry in same))))
+        replies = await self._run(calls) if calls else []
         counts = {Kind.INTERACTION: len(interactions), Kind.FEEDBACK: len(feedback), Kind.SHADOW: len(shadow)}
+        counts[Kind.ERASED] = len(entries) - sum(counts.values())
         last = {key: _text(reply) for (script, key, _), reply in zip(calls, replies, strict=True) if script is APPEND}
         return Sent(last, counts, [vote for vote, _ in votes])
 
@@ -137,7 +142,7 @@ class RedisSink:
 
     async def run_id(self) -> str:
         """See `redis_run_id`."""
-        return await redis_run_id(self._redis)
+        return await redis_run_id(self._redis, self._shard)
 
     async def archived(self) -> Watermarks:
         """How far the archive has come; nothing without an archive."""
@@ -163,19 +168,24 @@ class RedisSink:
         return list(await pipeline.execute(raise_on_error=False))
 
 
-async def redis_run_id(redis: Redis) -> str:
-    """Changes when Redis restarts or another server takes over; empty where the server will not tell."""
+async def redis_run_id(redis: Redis, shard: str) -> str:
+    """Of the server that has the shard's keys; changes when it restarts or another takes over.
+
+    Empty where the server will not tell.
+    """
+    server = serving(redis, archived_key(shard))
     try:
-        info = await redis.info("server")
+        info = await server.info("server")
     except ResponseError:
-        await redis.ping()
+        await server.ping()
         return ""
     return str(info.get("run_id", ""))
 
 
-def _decoded(payload: bytes) -> tuple[Feedback, bytes] | None:
+def _decoded(entry: Entry) -> tuple[Feedback, bytes] | None:
+    """Feedback, and what is kept of it among the votes."""
     try:
-        return decode_feedback(payload), payload
+        return decode_feedback(entry.payload, entry.version), as_vote(entry.payload, entry.version)
     except msgspec.DecodeError as error:  # ValidationError is one
         logger.warning("Feedback in the journal cannot be read and counts as no vote: %s.", error)
         return None

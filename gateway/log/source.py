@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -11,9 +11,10 @@ import typer
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from gateway.config import load
+from gateway.config import ArchiveConfig, Config, load
 from gateway.errors import BestowError, ConfigError
-from gateway.log.archive.opening import archive_of
+from gateway.log import redis_url
+from gateway.log.archive.opening import MISSING, archive_of, archives
 from gateway.log.archive.reader import Archive
 from gateway.log.connection import RedisAddress, connect, redis_address, without_password
 from scorers.tls import tls_problem
@@ -30,15 +31,22 @@ ConfigOption = Annotated[
 ]
 RedisOption = Annotated[str | None, typer.Option("--redis", help="Redis's address, instead of a configuration file.")]
 ShardOption = Annotated[str | None, typer.Option("--shard", help="The log's shard.  [default: the configuration's]")]
+ArchiveOption = Annotated[
+    str | None,
+    typer.Option(
+        "--archive", metavar="URL", help="The archive: a folder or an fsspec URL.  [default: the configuration's]"
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the log is. archive: None where there is none, or where no configuration file says."""
+    """Where the log is. archive: None where there is none, or where nothing says. settings: None without a file."""
 
     address: RedisAddress
     shard: str
     archive: Archive | None = None
+    settings: Config | None = None
 
     @property
     def url(self) -> str:
@@ -53,6 +61,23 @@ def source_of(config: Path | None, redis: str | None, shard: str | None) -> Sour
         fail(str(error))
 
 
+def whole_source_of(config: Path | None, redis: str | None, shard: str | None, archive: str | None) -> Source:
+    """The same for what is to find everything: archive is where older records are; says so where nobody knows."""
+    source = source_of(config, redis, shard)
+    if archive is not None:
+        settings = ArchiveConfig(url=archive)
+        if not archives(settings):
+            fail(f"The archive cannot be read: {MISSING}.")
+        return replace(source, archive=archive_of(settings, Path()))
+    if source.settings is None:
+        print(
+            "Only what is in Redis is read: without a configuration file the archive is not known. Name it with "
+            "--archive.",
+            file=sys.stderr,
+        )
+    return source
+
+
 def find_source(config: Path | None, redis: str | None, shard: str | None) -> Source:
     """Where the log is: an address given wins over a file given, that over the default files.
 
@@ -60,21 +85,22 @@ def find_source(config: Path | None, redis: str | None, shard: str | None) -> So
     """
     path = config or next((path for path in DEFAULT_CONFIGS if path.exists()), None)
     if redis is not None:
-        if not redis.startswith(("redis://", "rediss://", "unix://")):
-            raise ConfigError(
-                f"{without_password(redis)!r} is not an address of Redis, such as redis://127.0.0.1:8379."
-            )
+        try:
+            redis_url.parse(redis)
+        except ValueError as error:
+            raise ConfigError(f"{without_password(redis)!r} is not an address of Redis: {error}.") from None
         settings = load(path) if path and shard is None else None
         if settings is None:
             return Source(RedisAddress(redis), shard or "0")
-        return Source(RedisAddress(redis), settings.log.shard, archive_of(settings.log.archive, settings.data_dir))
+        archive = archive_of(settings.log.archive, settings.data_dir)
+        return Source(RedisAddress(redis), settings.log.shard, archive, settings)
     if path is None:
         raise ConfigError(
             "There is neither .bestow/run.yaml nor bestow.yaml here: name one with --config, or Redis with --redis."
         )
     settings = load(path)
     archive = archive_of(settings.log.archive, settings.data_dir)
-    return Source(redis_address(settings.redis), shard or settings.log.shard, archive)
+    return Source(redis_address(settings.redis), shard or settings.log.shard, archive, settings)
 
 
 def run(source: Source, action: Action) -> None:

@@ -3,8 +3,9 @@
 With an `Archive`, a reader goes on where a stream is trimmed. Files are read in a thread, and what they raise (OSError,
 ConfigError) is raised.
 
-Delivery is at least once, so readers de-duplicate by record id. An entry that cannot be read (not JSON, another
-schema version) is passed over, counted and warned about once; it never stops a reader.
+Delivery is at least once, so readers de-duplicate by record id. Every schema version up to ours is read as ours
+(`migrations`). An entry that cannot be read (not JSON, a newer version) is passed over, counted and warned about once;
+it never stops a reader.
 """
 
 import logging
@@ -21,13 +22,13 @@ from gateway.log.archive.reader import Archive, Days, every_day
 from gateway.log.frames import Kind
 from gateway.log.keys import archived_key, feedback_key, interactions_key, stream_key, votes_key
 from gateway.log.records import (
-    SCHEMA_VERSION,
     Feedback,
     Interaction,
     ShadowScores,
     decode_feedback,
     decode_interaction,
     decode_shadow,
+    decode_vote,
 )
 from gateway.log.votes import merge, standing
 from gateway.log.watermarks import entry_order, parse_watermarks
@@ -62,7 +63,7 @@ class StreamReader(Generic[R]):
         redis: Redis,
         shard: str,
         kind: Kind,
-        decode: Callable[[bytes], R],
+        decode: Callable[[bytes, int], R],
         archive: Archive | None = None,
         *,
         remembered: int = REMEMBERED,
@@ -71,7 +72,7 @@ class StreamReader(Generic[R]):
         self._shard = shard
         self._kind = kind
         self._key = stream_key(shard, kind)
-        self._decode: Callable[[bytes], R] = decode
+        self._decode: Callable[[bytes, int], R] = decode
         self._archive = archive
         self._remembered = remembered
         self._seen: dict[str, None] = {}
@@ -92,9 +93,7 @@ class StreamReader(Generic[R]):
         archive = self._archive
         if archive is None:
             return 0
-        return await archive.in_thread(
-            lambda: sum(archive.count(part) for part in archive.parts(self._kind) if days(part.date))
-        )
+        return await archive.in_thread(lambda: archive.total(self._kind, days))
 
     async def last(self, count: int) -> list[Logged[R]]:
         """The newest `count` records, oldest first."""
@@ -120,11 +119,20 @@ class StreamReader(Generic[R]):
 
     async def find(self, interaction_id: str) -> Logged[R] | None:
         """The first record that is about an interaction."""
+        _, reached = await self._page_back("+", 1)
+        # A look into the archive costs less than to go through the stream in vain.
+        if reached is not None and _may_be_archived(interaction_id, reached):
+            archived = await self._find_archived(interaction_id)
+            if archived is not None:
+                return archived
         # It cannot have been logged before it was made, save for the difference of two clocks.
         start = f"{max(0, int((unix_seconds(interaction_id) - CLOCK_SKEW_S) * 1000))}-0"
         async for logged in self._in_stream(start):
             if interaction_id in (logged.record.id, getattr(logged.record, "interaction", None)):
                 return logged
+        return await self._find_archived(interaction_id)
+
+    async def _find_archived(self, interaction_id: str) -> Logged[R] | None:
         archive = self._archive
         if archive is None:
             return None
@@ -155,6 +163,26 @@ class StreamReader(Generic[R]):
                 yield logged
             entry = _text(page[-1][0])
 
+    async def newest(
+        self, before: str | None = None, days: Days = every_day, page: int = PAGE
+    ) -> AsyncIterator[Logged[R]]:
+        """All records, newest first; those before an entry. days: see `after`. page: how many are read at once."""
+        end = "+" if before is None else f"({before}"
+        while True:
+            entries, reached = await self._page_back(end, page)
+            archived = entry_order(reached) if reached and self._archive is not None else (-1, 0)
+            own = [(identifier, fields) for identifier, fields in entries if entry_order(_text(identifier)) > archived]
+            for logged in self.read_page(own):
+                yield logged
+            if len(own) < len(entries) or not entries:
+                break
+            end = "(" + _text(entries[-1][0])
+        # Up to the watermark the archive has all, and only it has the right order where Redis lost some.
+        if self._archive is not None:
+            rows = self._archive.rows(self._kind, before=before, newest_first=True, days=days)
+            async for logged in self._archived(self._archive, rows, page):
+                yield logged
+
     async def _in_stream(self, entry: str) -> AsyncIterator[Logged[R]]:
         while page := (await self._page(entry))[0]:
             for logged in self.read_page(page):
@@ -165,13 +193,22 @@ class StreamReader(Generic[R]):
         """Entries of the stream behind one, and how far it is archived, both at the same moment."""
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.xrange(self._key, min="(" + entry, count=PAGE)
+        return await self._page_of(pipeline)
+
+    async def _page_back(self, end: str, count: int) -> tuple[Any, str | None]:
+        """The same, of those up to an end, newest first."""
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.xrevrange(self._key, max=end, count=count)
+        return await self._page_of(pipeline)
+
+    async def _page_of(self, pipeline: Any) -> tuple[Any, str | None]:
         pipeline.hgetall(archived_key(self._shard))
         page, fields = await cast("Awaitable[list[Any]]", pipeline.execute())
         return page, parse_watermarks(fields, self._shard).of(self._key)
 
-    async def _archived(self, archive: Archive, rows: Iterator[Row]) -> AsyncIterator[Logged[R]]:
+    async def _archived(self, archive: Archive, rows: Iterator[Row], size: int = PAGE) -> AsyncIterator[Logged[R]]:
         """The new records among rows of the archive."""
-        while page := await archive.in_thread(lambda: list(islice(rows, PAGE))):
+        while page := await archive.in_thread(lambda: list(islice(rows, size))):
             for row in page:
                 if (logged := self._read_data(row.entry, row.version, row.data)) is not None:
                     yield logged
@@ -186,10 +223,8 @@ class StreamReader(Generic[R]):
 
     def _read_data(self, entry: str, version: int, data: bytes) -> Logged[R] | None:
         try:
-            if version != SCHEMA_VERSION:
-                raise ValueError(f"it has schema version {version}, and this program reads {SCHEMA_VERSION}")
-            record = self._decode(data)
-        except (ValueError, msgspec.DecodeError) as error:
+            record = self._decode(data, version)
+        except (UnicodeDecodeError, msgspec.DecodeError) as error:
             self._passed_over(entry, error)
             return None
         if record.id in self._seen:
@@ -295,7 +330,12 @@ async def votes_in_archive(
     asked = [identifier for identifier in interaction_ids if _may_be_archived(identifier, reached)]
     found: dict[str, list[Feedback]] = {}
     rows = await archive.in_thread(lambda: archive.about(Kind.FEEDBACK, asked)) if asked else []
-    for vote in _decodable(row.data for row in rows):
+    for row in rows:
+        try:
+            vote = decode_feedback(row.data, row.version)
+        except msgspec.DecodeError as error:
+            logger.warning("An archived vote is passed over: %s.", error)
+            continue
         found.setdefault(vote.interaction, []).append(vote)
     return found
 
@@ -324,7 +364,7 @@ def _decodable(values: Iterable[bytes]) -> list[Feedback]:
     votes = []
     for value in values:
         try:
-            votes.append(decode_feedback(value))
+            votes.append(decode_vote(value))
         except msgspec.DecodeError as error:
             logger.warning("A vote is passed over: %s.", error)
     return votes

@@ -8,13 +8,16 @@ import json
 import re
 import time
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from rich.text import Text
 
-from gateway.log.records import CandidateRecord, Feedback, Interaction, Message, Verdict
+from gateway.comparison.pick import picked
+from gateway.log.records import CandidateRecord, Feedback, Interaction, Message, Session, Verdict
+from scorers.calibration.thresholds import Share
 
 TEXT_WIDTH = 72
 _ESCAPE = re.compile(
@@ -47,6 +50,15 @@ def interaction_text(interaction: Interaction, feedback: Sequence[Feedback]) -> 
     return Text("\n").join(lines)
 
 
+def session_text(session: Session) -> Text:
+    """One line: whose conversation it is, how long, and when."""
+    text = Text("session ").append(clean(session.id or "without a name"), style="bold")
+    text.append(f"  tenant {clean(session.tenant)}  {len(session.interactions)} interactions")
+    if session.users:
+        text.append(f"  by {', '.join(shorten(user, 40) for user in session.users)}")
+    return text.append(f"  {clock(session.first)} to {clock(session.last)}")
+
+
 def feedback_text(vote: Feedback) -> Text:
     """One vote: symbol or kind with value, who, comment and tags."""
     text = Text(_symbol(vote), style="bold")
@@ -62,9 +74,25 @@ def feedback_text(vote: Feedback) -> Text:
     return text.append(" (retracted)", style="dim") if vote.retracted else text
 
 
+def comparisons_line(interactions: Sequence[Interaction], feedback: Sequence[Feedback]) -> str | None:
+    """How many were shown, and what was picked by its place; None where there are none of either.
+
+    The order is drawn, so the first is picked in half of the cases, but for chance, unless the place itself decides.
+    """
+    asked = sum(one.comparison is not None for one in interactions)
+    latest = {(vote.interaction, vote.vote_key): vote for vote in sorted(feedback, key=lambda vote: vote.id)}
+    picks = Counter(picked(vote) for vote in latest.values() if not vote.retracted)
+    if not asked and not picks.keys() - {None}:
+        return None
+    told = f"{asked} shown; picked first {picks['first']}, second {picks['second']}, tie {picks['tie']}"
+    told += f", both bad {picks['both_bad']}"
+    decided = picks["first"] + picks["second"]
+    return f"{told}; first in {Share(picks['first'], decided)}" if decided else told
+
+
 def late_feedback_text(vote: Feedback) -> Text:
     """A vote on an interaction that was printed before."""
-    text = Text(f"{_clock(vote.created)}  ").append(clean(vote.interaction), style="bold").append("  feedback: ")
+    text = Text(f"{clock(vote.created)}  ").append(clean(vote.interaction), style="bold").append("  feedback: ")
     return text.append_text(feedback_text(vote))
 
 
@@ -84,7 +112,7 @@ def _json(value: Any) -> str:
 
 
 def _headline(interaction: Interaction) -> Text:
-    text = Text(_clock(interaction.created) + "  ").append(clean(interaction.id), style="bold")
+    text = Text(clock(interaction.created) + "  ").append(clean(interaction.id), style="bold")
     text.append(
         f"  {clean(interaction.model)}  profile {clean(interaction.profile)}  policy {clean(interaction.policy)}"
     )
@@ -107,6 +135,8 @@ def _facts(interaction: Interaction) -> Text:
     ]
     if interaction.reward_model:
         parts.append(f"reward {interaction.reward_model}")
+    if interaction.comparison:
+        parts.append("compared " + " with ".join(f"#{index}" for index in interaction.comparison.shown))
     return Text("  " + clean("; ".join(parts)), style="dim")
 
 
@@ -120,7 +150,7 @@ def _prompt_line(interaction: Interaction) -> Text:
 
 
 def _candidate_line(candidate: CandidateRecord, interaction: Interaction) -> Text:
-    chosen = candidate.index == interaction.chosen
+    chosen = candidate is interaction.winner
     reward = f"{candidate.reward:+.3f}" if candidate.reward is not None else "no reward"
     text = Text("  > " if chosen else "    ", style="bold" if chosen else "")
     text.append(f"#{candidate.index:<3} {reward:>9}  ")
@@ -159,5 +189,6 @@ def _symbol(vote: Feedback) -> str:
     return f"{vote.kind}: {shorten(str(vote.value))}" if vote.value is not None else vote.kind
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds since 1970 as a time of day here."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

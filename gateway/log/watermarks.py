@@ -12,7 +12,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from gateway.log.frames import Kind
-from gateway.log.keys import archived_key, stream_key
+from gateway.log.keys import STREAM_NAMES, archived_key, stream_key
 
 START = "0-0"
 
@@ -47,7 +47,7 @@ async def read_watermarks(redis: Redis, shard: str) -> Watermarks:
 
 def parse_watermarks(fields: Mapping[bytes, bytes], shard: str) -> Watermarks:
     """From the hash `archived_key`."""
-    streams = {kind.name.encode(): stream_key(shard, kind) for kind in Kind}
+    streams = {kind.name.encode(): stream_key(shard, kind) for kind in STREAM_NAMES}
     found = {}
     for field, entry in fields.items():
         run, _, kind = field.rpartition(b"/")

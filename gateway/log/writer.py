@@ -28,6 +28,9 @@ from redis.exceptions import RedisError
 
 from gateway.config import LogConfig
 from gateway.log.archive.opening import archive_of, archives
+from gateway.log.erase.caches import mentioned
+from gateway.log.erase.follower import Follower
+from gateway.log.erase.ledger import Ledger
 from gateway.log.feedback import FeedbackStore, Votes
 from gateway.log.frames import Entry, Kind
 from gateway.log.journal import Journal
@@ -36,7 +39,7 @@ from gateway.log.outage import Outage
 from gateway.log.privacy.policy import Policies
 from gateway.log.privacy.redactor import Count
 from gateway.log.privacy.treatment import Privacy, rule_of
-from gateway.log.records import Feedback, Interaction, Record, ShadowScores, encode
+from gateway.log.records import Feedback, Interaction, Record, ShadowScores, encode, packed
 from gateway.log.shipper import Shipper
 from gateway.log.sink import RedisSink
 from gateway.tasks import being_cancelled
@@ -45,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 FLUSH_RECORDS = 500
 JOURNAL_RETRY_S = 1.0
+LEAVE_S = 1.0
 _KINDS = {Interaction: Kind.INTERACTION, Feedback: Kind.FEEDBACK, ShadowScores: Kind.SHADOW}
 
 T = TypeVar("T")
@@ -94,7 +98,12 @@ class RecordLog:
         rng = rng or random.Random()
         self._sink: RedisSink | None = None
         self._shipper: Shipper | None = None
+        self._writing = asyncio.Lock()
+        self.erasing: Follower | None = None
         if redis is not None:
+            ledger = Ledger(redis, settings, data_dir)
+            self.erasing = Follower(ledger, self._journal, self._in_thread, self._metrics, self._writing, rng=rng)
+            self.erasing.told.append(self._feedback.erase)
             self._sink = RedisSink(redis, settings.shard, archived=archives(settings.archive))
             self._shipper = Shipper(
                 self._journal,
@@ -104,6 +113,7 @@ class RecordLog:
                 clock=clock,
                 rng=rng,
                 on_votes=self._feedback.forget,
+                eraser=self.erasing,
             )
         self._disk = Outage("The journal cannot be written; records go to Redis from memory", rng)
         self._both = Outage("Neither journal nor Redis takes records; they wait in memory", rng)
@@ -157,6 +167,10 @@ class RecordLog:
         """The current votes on an interaction, those just accepted included."""
         return await self._feedback.of(interaction_id)
 
+    def erased(self, data: bytes) -> bool:
+        """Whether something that would be kept elsewhere mentions an answer of somebody who is being erased."""
+        return self.erasing is not None and mentioned(data, self.erasing.judge) is not None
+
     def health(self) -> LogHealth:
         return LogHealth(
             redis=self._shipper is not None and self._shipper.reachable,
@@ -195,6 +209,12 @@ class RecordLog:
         except (OSError, TimeoutError) as error:
             logger.warning("The journal did not close cleanly: %s.", error or "the disk does not answer")
         self._thread.shutdown(wait=False)
+        if self.erasing is not None and shipper is not None and shipper.reachable:
+            try:
+                async with asyncio.timeout(LEAVE_S):
+                    await self.erasing.leave()
+            except (RedisError, OSError, TimeoutError) as error:
+                logger.warning("Redis is not told that this gateway stops: %r", error)
 
     def _drop_queue(self) -> None:
         if self._queue:
@@ -211,7 +231,8 @@ class RecordLog:
             if not self._closing:
                 await self._wait_for_more()
             try:
-                await self._flush()
+                async with self._writing:
+                    await self._flush()
                 self._both.worked()
             except (RedisError, OSError, TimeoutError) as error:
                 await asyncio.sleep(self._both.failed(error))
@@ -235,12 +256,15 @@ class RecordLog:
         records = list(islice(self._queue, FLUSH_RECORDS))
         if not records:
             return
-        encoded, redactions = await self._in_thread(functools.partial(_encode_all, records, self.privacy))
+        above = self._settings.compress_above
+        waiting = len(records)
+        records, erased = self._judged(records)
+        encoded, redactions = await self._in_thread(functools.partial(_encode_all, records, self.privacy, above))
         entries = [entry for entry in encoded if entry is not None]
         journaled = await self._write_journal(entries)
         if not journaled:
             await self._bypass(entries)
-        for _ in records:
+        for _ in range(waiting):
             self._queue.popleft()
         self.privacy.count(redactions)
         if journaled:
@@ -248,8 +272,17 @@ class RecordLog:
         else:
             self._metrics.bypassed.inc(len(entries))
         self._dropped("unencodable", [record for record, entry in zip(records, encoded, strict=True) if entry is None])
+        self._dropped("erased", erased)
         if self._shipper is not None:
             self._shipper.wake()
+
+    def _judged(self, records: list[Record]) -> tuple[list[Record], list[Record]]:
+        """Those that are to be written, and those of somebody who is being erased."""
+        follower = self.erasing
+        if follower is None:
+            return records, []
+        erased = [record for record in records if follower.erases(record)]
+        return ([record for record in records if not follower.erases(record)], erased) if erased else (records, [])
 
     async def _write_journal(self, entries: Sequence[Entry]) -> bool:
         if self._disk.active and time.monotonic() < self._disk_retry_at:
@@ -291,13 +324,16 @@ async def _until(condition: Callable[[], bool], timeout_s: float) -> bool:
     return True
 
 
-def _encode_all(records: Sequence[Record], privacy: Privacy) -> tuple[list[Entry | None], Count]:
-    """Each record's bytes, None for one that cannot be redacted or be JSON at all; and what was taken out of all."""
+def _encode_all(records: Sequence[Record], privacy: Privacy, above: int) -> tuple[list[Entry | None], Count]:
+    """Each record's bytes, None for one that cannot be redacted or be JSON at all; and what was taken out of all.
+
+    above: see `records.packed`.
+    """
     redactions = Count()
-    return [_encoded(record, privacy, redactions) for record in records], redactions
+    return [_encoded(record, privacy, redactions, above) for record in records], redactions
 
 
-def _encoded(record: Record, privacy: Privacy, redactions: Count) -> Entry | None:
+def _encoded(record: Record, privacy: Privacy, redactions: Count, above: int) -> Entry | None:
     kind = _KINDS[type(record)]
     try:
         record, counts = privacy.prepared(record)
@@ -306,13 +342,18 @@ def _encoded(record: Record, privacy: Privacy, redactions: Count) -> Entry | Non
         logger.exception("A record is dropped since it could not be redacted")
         return None
     try:
-        return Entry(kind, encode(record))
+        return Entry(kind, _packed(kind, encode(record), above))
     except Exception as error:
         reason = error
     try:
         # Half a surrogate pair, an integer beyond 64 bits, an object of some library: keep what can be kept.
         plain = msgspec.to_builtins(record, enc_hook=str)
-        return Entry(kind, json.dumps(plain, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace"))
+        payload = json.dumps(plain, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+        return Entry(kind, _packed(kind, payload, above))
     except Exception:
         logger.error("A record is dropped since it cannot be JSON: %s.", reason)
         return None
+
+
+def _packed(kind: Kind, payload: bytes, above: int) -> bytes:
+    return payload if kind is Kind.FEEDBACK else packed(payload, above)

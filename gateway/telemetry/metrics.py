@@ -95,6 +95,18 @@ class Metrics:
             registry=registry,
         )
         self.feedback = Counter("bestow_feedback", "Feedback accepted.", ["kind"], registry=registry)
+        self.comparisons = Counter(
+            "bestow_comparisons",
+            "Answers to requests that can show two: shown (both), none (no two to compare), not_asked.",
+            ["model", "result"],
+            registry=registry,
+        )
+        self.comparison_picks = Counter(
+            "bestow_comparison_picks",
+            "Picks from comparisons, by the place in which the better answer was shown: first, second, tie, both_bad.",
+            ["picked"],
+            registry=registry,
+        )
         self.responses_stored = Counter(
             "bestow_responses_stored",
             "Responses to be stored, by what became of it: stored, too_large, unavailable.",

@@ -52,13 +52,14 @@ class Readiness:
         scorers = {name: "ready" if ready else "does not answer" for name, ready in self._scorer_ready.items()}
         ready = all(state == "ready" for state in (*workers.values(), *scorers.values()))
         log = self._log.health()
+        waiting = "the journal" if log.journal else "memory (log.queue_records)"
         return {
             "status": "stopping" if self._stopping else "ready" if ready else "not_ready",
             "policies": workers,
             "scorers": scorers,
             "log": {
-                "redis": "ready" if log.redis else "does not answer; records wait in the journal",
-                "journal": "ready" if log.journal else "cannot be written",
+                "redis": "ready" if log.redis else f"does not answer; records wait in {waiting}",
+                "journal": "ready" if log.journal else "cannot be written; records go to Redis from memory",
                 "pending": log.pending + log.queued,
                 "dropped": log.dropped,
                 "lag_s": round(log.lag_s, 3),

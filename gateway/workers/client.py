@@ -78,6 +78,15 @@ def _was_stale(error: Exception) -> bool:
     return lost and not isinstance(error, aiohttp.ClientConnectorError)
 
 
+# With these, asking for log-probabilities would change the answer, or let pass what the worker refuses.
+_WITHOUT_LOGPROBS = ("echo", "prompt_logprobs", "use_beam_search", "top_logprobs", "logprob_token_ids")
+
+
+def _lacks_logprobs(body: Mapping[str, Any]) -> bool:
+    """Whether the client asks for no log-probabilities, and we may."""
+    return all(body.get(name) is None or body[name] is False for name in ("logprobs", *_WITHOUT_LOGPROBS))
+
+
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """What a worker says of a model in its /v1/models. parent: a LoRA adapter's base; root: where it came from."""
@@ -201,13 +210,20 @@ class WorkerClient:
         return await self._raw("POST", path, body, None)
 
     async def sample(
-        self, body: Mapping[str, Any], *, path: str = CHAT_PATH, live: bool = False, interval: int | None = None
+        self,
+        body: Mapping[str, Any],
+        *,
+        path: str = CHAT_PATH,
+        live: bool = False,
+        interval: int | None = None,
+        logprobs: bool = False,
     ) -> AsyncGenerator[Item, None]:
         """The parts of each choice as they come, each choice as it finishes, and at the end what they used.
 
         `body` is a chat or text completion request with its own `n`. live: token by token. interval: tokens between
-        two parts of a choice, of which the first comes at its first token; None: what suits n. Closing the generator
-        closes the connection, which makes vLLM abort what still runs.
+        two parts of a choice, of which the first comes at its first token; None: what suits n. logprobs: ask for
+        those of the sampled tokens, whatever the body says. Closing the generator closes the connection, which makes
+        vLLM abort what still runs.
 
         Raises WorkerUnreachable where nothing was sampled yet, WorkerError where it broke off later, and the worker's
         own 4xx as BadRequest.
@@ -219,12 +235,16 @@ class WorkerClient:
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
             "return_token_ids": True,
         }
+        own = logprobs and _lacks_logprobs(body)
+        if own:
+            # A text completion's 0: of the sampled tokens alone.
+            request["logprobs"] = True if path == CHAT_PATH else 0
         # One choice comes token by token even where nobody watches: vLLM counts reasoning tokens right only then.
         if interval is None and not live and body.get("n") != 1:
             interval = _WHOLE_CHOICES
         if interval is not None:
             request["stream_interval"] = interval
-        assembler = ChoiceAssembler()
+        assembler = ChoiceAssembler(own_logprobs=own)
         async with aclosing(self._chunks(path, request)) as chunks:
             async for chunk in chunks:
                 for item in assembler.feed(chunk):

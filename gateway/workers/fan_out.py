@@ -49,6 +49,7 @@ class Order:
     prompts: for text completions, prompts in token ids instead of the body's, with n candidates each: candidate j of
     prompt i is number i n + j, and has the seed of candidate j of any other.
     prefix: the request whose beginning says which worker has read it, where that is not the body.
+    logprobs: ask for those of the sampled tokens, whatever the body says.
     """
 
     body: Mapping[str, Any]
@@ -62,6 +63,7 @@ class Order:
     interval: int | None = None
     prompts: Sequence[Sequence[int]] = ()
     prefix: Mapping[str, Any] | None = None
+    logprobs: bool = False
 
     @property
     def candidates(self) -> int:
@@ -176,8 +178,11 @@ class FanOut:
         self._pool.metrics.continued.labels(self._pool.served_name, "no" if plan is None else "yes").inc()
         if plan is None:
             return []
-        ids = (self._live.token_ids or [])[: plan.kept]
-        self._live.token_ids, self._live.tokens = ids, len(ids)
+        live = self._live
+        logprobs = live.token_logprobs or ()
+        live.token_logprobs = list(logprobs[: plan.kept]) if len(logprobs) == live.tokens else None
+        live.token_ids = (live.token_ids or [])[: plan.kept]
+        live.tokens = len(live.token_ids)
         self._owed = plan.owed
         return [_Attempt(lost.missing, plan.body, COMPLETIONS_PATH)]
 
@@ -241,7 +246,10 @@ class FanOut:
             for item in await worker.client.complete(request, path=path):
                 yield item
             return
-        sampling = worker.client.sample(request, path=path, live=self._order.live, interval=self._order.interval)
+        order = self._order
+        sampling = worker.client.sample(
+            request, path=path, live=order.live, interval=order.interval, logprobs=order.logprobs
+        )
         async with aclosing(sampling) as items:
             async for item in items:
                 yield item
@@ -261,7 +269,14 @@ class FanOut:
             attempt.finished.add(index)
             self._pool.sampled(item.tokens)
             whole = self._live if self._order.live and len(self._attempts) > 1 else item
-            return replace(item, index=index, message=whole.message, token_ids=whole.token_ids, tokens=whole.tokens)
+            return replace(
+                item,
+                index=index,
+                message=whole.message,
+                token_ids=whole.token_ids,
+                tokens=whole.tokens,
+                token_logprobs=whole.token_logprobs,
+            )
         if isinstance(item, SampleStart):
             if self._begun and self._order.interval is None:
                 return None
@@ -300,7 +315,7 @@ class FanOut:
 
 
 def _renumbered(part: Part, index: int) -> Part:
-    return part if part.index == index else Part(index, part.delta, part.logprobs, part.token_ids, part.tokens)
+    return part if part.index == index else replace(part, index=index)
 
 
 def _runs(indexes: Sequence[int]) -> list[tuple[int, ...]]:

@@ -41,7 +41,8 @@ class SampleStart:
 class Part:
     """What one chunk adds to one choice. `delta` is OpenAI's, without role and without nulls.
 
-    tokens: how many were sampled for it; vLLM does not always tell which.
+    tokens: how many were sampled for it; vLLM does not always tell which. token_logprobs: of each that it tells, where
+    they were asked for, by the client (`logprobs`) or by us.
     """
 
     index: int
@@ -49,13 +50,14 @@ class Part:
     logprobs: dict[str, Any] | None
     token_ids: list[int] | None
     tokens: int
+    token_logprobs: list[float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A finished choice as the worker sent it; `index` counts within its request.
 
-    tokens: how many were sampled. extras: prompt_logprobs, ...
+    tokens: how many were sampled. extras: prompt_logprobs, ... token_logprobs: see `Part`.
     """
 
     index: int
@@ -66,6 +68,7 @@ class Choice:
     token_ids: list[int] | None
     tokens: int
     extras: dict[str, Any] = field(default_factory=dict)
+    token_logprobs: list[float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class Accumulator:
         self.message: dict[str, Any] = {"role": "assistant", "content": None}
         self.logprobs: dict[str, Any] | None = None
         self.token_ids: list[int] | None = None
+        self.token_logprobs: list[float] | None = None
         self.tokens = 0
         self.extras: dict[str, Any] = {}
 
@@ -101,13 +105,19 @@ class Accumulator:
             self.logprobs = _merged_logprobs(self.logprobs, part.logprobs)
         if part.token_ids:
             self.token_ids = (self.token_ids or []) + part.token_ids
+        if part.token_logprobs:
+            self.token_logprobs = (self.token_logprobs or []) + part.token_logprobs
         self.tokens += part.tokens
 
 
 class ChoiceAssembler:
-    """Feeds on chunks of one completion; returns what each adds, and each choice as it finishes."""
+    """Feeds on chunks of one completion; returns what each adds, and each choice as it finishes.
 
-    def __init__(self) -> None:
+    own_logprobs: the client did not ask for log-probabilities, we did: what is given has no `logprobs`.
+    """
+
+    def __init__(self, *, own_logprobs: bool = False) -> None:
+        self._own_logprobs = own_logprobs
         self._partial: dict[int, Accumulator] = {}
         self._usage: dict[str, Any] = {}
         self._begun = False
@@ -145,7 +155,9 @@ class ChoiceAssembler:
             # The usage of a chunk is its choice's so far (vLLM's continuous_usage_stats).
             so_far = self._usage.get("completion_tokens") if len(choices) == 1 and chunk.get("usage") else None
             tokens = len(ids or ()) if so_far is None else so_far - partial.tokens
-            part = Part(index, delta_of(choice), choice.get("logprobs"), ids, tokens)
+            logprobs = choice.get("logprobs")
+            shown = None if self._own_logprobs else logprobs
+            part = Part(index, delta_of(choice), shown, ids, tokens, token_logprobs_of(logprobs))
             partial.add(part)
             for key in _CHOICE_EXTRAS:
                 if choice.get(key) is not None:
@@ -164,6 +176,7 @@ class ChoiceAssembler:
                         partial.token_ids,
                         partial.tokens,
                         partial.extras,
+                        partial.token_logprobs,
                     )
                 )
         return found
@@ -178,6 +191,15 @@ def delta_of(choice: dict[str, Any]) -> dict[str, Any]:
     if "message" in choice and "tool_calls" in found:
         found["tool_calls"] = [{"index": index, **call} for index, call in enumerate(found["tool_calls"])]
     return found
+
+
+def token_logprobs_of(logprobs: dict[str, Any] | None) -> list[float] | None:
+    """Of the sampled tokens themselves: from chat's form, or a text completion's."""
+    if not logprobs:
+        return None
+    if content := logprobs.get("content"):
+        return [token.get("logprob") for token in content]
+    return logprobs.get("token_logprobs")
 
 
 def _merge_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ from typing import Any
 import aiohttp
 import psutil
 
+from gateway.workers.client import CHAT_PATH
 from gateway.workers.stream import Choice, ChoiceAssembler, read_events
 from tests.e2e.chaos.workers import RealWorker, start_workers
 from tests.e2e.stack import demo_on_free_ports, free_ports
@@ -69,12 +70,12 @@ class Bench:
         self._session = session
         [self._server] = psutil.Process(worker.pid).children()
 
-    async def run(self, bodies: Sequence[dict[str, Any]]) -> Run:
+    async def run(self, bodies: Sequence[dict[str, Any]], path: str = CHAT_PATH) -> Run:
         """Send the requests at once and read all of their answers."""
         received = Received()
         prefilled, server_cpu, client_cpu = await self._prefilled(), self._server_cpu_s(), time.process_time()
         begun = time.perf_counter()
-        await asyncio.gather(*(self._ask(body, received) for body in bodies))
+        await asyncio.gather(*(self._ask(path, body, received) for body in bodies))
         wall, client_cpu = time.perf_counter() - begun, time.process_time() - client_cpu
         return Run(
             wall_ms=wall * 1000,
@@ -87,7 +88,7 @@ class Bench:
             tokens=received.tokens,
         )
 
-    async def _ask(self, body: dict[str, Any], received: Received) -> None:
+    async def _ask(self, path: str, body: dict[str, Any], received: Received) -> None:
         assembler = ChoiceAssembler()
 
         async def pieces(reply: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
@@ -95,7 +96,7 @@ class Bench:
                 received.bytes += len(piece)
                 yield piece
 
-        async with self._session.post(f"{self._worker.url}/v1/chat/completions", json=body) as reply:
+        async with self._session.post(f"{self._worker.url}{path}", json=body) as reply:
             assert reply.status == 200, await reply.text()
             async for chunk in read_events(pieces(reply)):
                 received.chunks += 1
@@ -155,19 +156,20 @@ async def _pair(bench: Bench, messages: list[Any], n: int, number: int) -> tuple
 
 def _entry(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Any]:
     return {
-        "wall_ratio": _ratio([many.wall_ms / one.wall_ms for one, many in pairs]),
-        "first_ratio": _ratio([many.first_ms / one.first_ms for one, many in pairs]),
-        "one": _medians([one for one, _ in pairs]),
-        "many": _medians([many for _, many in pairs]),
+        "wall_ratio": quartiles([many.wall_ms / one.wall_ms for one, many in pairs]),
+        "first_ratio": quartiles([many.first_ms / one.first_ms for one, many in pairs]),
+        "one": medians([one for one, _ in pairs]),
+        "many": medians([many for _, many in pairs]),
     }
 
 
-def _ratio(ratios: Sequence[float]) -> list[float]:
+def quartiles(ratios: Sequence[float]) -> list[float]:
     """Lower quartile, median, upper quartile."""
     return [round(one, 3) for one in statistics.quantiles(ratios, n=4)]
 
 
-def _medians(runs: Sequence[Run]) -> dict[str, float]:
+def medians(runs: Sequence[Run]) -> dict[str, float]:
+    """Of each figure."""
     return {field.name: round(statistics.median(getattr(run, field.name) for run in runs), 1) for field in fields(Run)}
 
 

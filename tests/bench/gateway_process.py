@@ -9,6 +9,7 @@ alone and 16 at once. The fakes share the cores with the gateway, so requests a 
 
 import argparse
 import asyncio
+import contextlib
 import json
 import socket
 import statistics
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,16 @@ from tests.gateway.harness import config_for
 BODY = {"model": "m", "messages": [{"role": "user", "content": "How do I keep a houseplant healthy?"}]}
 
 
+def gateway_process(config_file: Path, port: int) -> AbstractAsyncContextManager[tuple[float, psutil.Process]]:
+    """See `answering`."""
+    return answering(port, "-m", "gateway", "--config", str(config_file))
+
+
 @asynccontextmanager
-async def gateway_process(config_file: Path, port: int) -> AsyncIterator[tuple[float, psutil.Process]]:
-    """(seconds until it answered, its process)."""
+async def answering(port: int, *command: str) -> AsyncIterator[tuple[float, psutil.Process]]:
+    """(seconds until it answered, its process). command: Python's arguments."""
     begun = time.perf_counter()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", "--config", str(config_file), stderr=asyncio.subprocess.DEVNULL
-    )
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, stderr=asyncio.subprocess.DEVNULL)
     try:
         async with aiohttp.ClientSession() as session:
             while True:
@@ -50,7 +54,8 @@ async def gateway_process(config_file: Path, port: int) -> AsyncIterator[tuple[f
                     await asyncio.sleep(0.01)
         yield time.perf_counter() - begun, psutil.Process(process.pid)
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
         await process.wait()
 
 

@@ -25,11 +25,11 @@ from gateway.ids import new_completion_id
 from gateway.log.connection import connect
 from gateway.log.records import CandidateRecord, Interaction, Verdict, encode
 from gateway.log.writer import RecordLog
+from tests.bench.log_latency import free_port
 
 CANDIDATES = 8
 BURST = 200
 QUEUED = 2000
-PORT = 8390
 
 
 def interactions(count: int, rng: random.Random) -> list[Interaction]:
@@ -112,9 +112,10 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[0]})
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        server = None if arguments.url else _start_redis(folder, cores[-1])
+        port = free_port()
+        server = None if arguments.url else _start_redis(folder, port, cores[-1])
         try:
-            url = arguments.url or f"redis://127.0.0.1:{PORT}"
+            url = arguments.url or f"redis://127.0.0.1:{port}"
             print(json.dumps(asyncio.run(measure(url, Path(folder) / "data", arguments.records))))
         finally:
             if server is not None:
@@ -122,9 +123,9 @@ def main() -> None:
                 server.wait()
 
 
-def _start_redis(folder: str, core: int) -> subprocess.Popen[bytes]:
+def _start_redis(folder: str, port: int, core: int) -> subprocess.Popen[bytes]:
     binary = Path(sys.executable).with_name("redis-server")
-    command = [str(binary), "--port", str(PORT), "--dir", folder, "--appendonly", "yes", "--save", ""]
+    command = [str(binary), "--port", str(port), "--dir", folder, "--appendonly", "yes", "--save", ""]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     os.sched_setaffinity(server.pid, {core})
     time.sleep(1.0)

@@ -21,6 +21,17 @@ def test_a_token_grants_what_it_was_made_for_until_it_expires() -> None:
     assert SIGNER.read_token(token, 159.0) == FeedbackGrant("chatcmpl-1", None, "shop")
 
 
+def test_a_comparisons_token_binds_the_two_candidates_and_their_order() -> None:
+    token = SIGNER.feedback_token("chatcmpl-1", "u", now=100.0, tenant="default", shown=(5, 2))
+    assert SIGNER.read_token(token, 159.0) == FeedbackGrant("chatcmpl-1", "u", "default", (5, 2))
+    assert SIGNER.read_token(token, 161.0) is None
+    claims, signature = token.removeprefix("bft_").split(".")
+    turned = base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)).replace(b"[5,2]", b"[2,5]")
+    assert b"[2,5]" in turned
+    forged = base64.urlsafe_b64encode(turned).rstrip(b"=").decode()
+    assert SIGNER.read_token(f"bft_{forged}.{signature}", 100.0) is None
+
+
 def test_a_token_with_claims_of_an_older_version_grants_nothing() -> None:
     claims = b'["chatcmpl-1","u",160]'
     signature = hmac.digest(hmac.digest(b"0123456789abcdef", b"feedback token", "sha256"), claims, "sha256")

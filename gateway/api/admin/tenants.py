@@ -32,7 +32,8 @@ class TenantLogChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is left out stays as it was. store: false keeps nothing of it. share: of its interactions, 0 to 1.
 
     prompts, media: false keeps none. redact: what is taken out of its texts; [] takes out nothing. null: what the
-    configuration says. training: whose models its records may train.
+    configuration says. training: whose models its records may train. retain_days: how long they are kept, where the
+    configuration keeps them for longer.
     """
 
     store: bool | UnsetType = UNSET
@@ -41,6 +42,7 @@ class TenantLogChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     media: bool | UnsetType | None = UNSET
     redact: tuple[str, ...] | UnsetType | None = UNSET
     training: Training | UnsetType = UNSET
+    retain_days: int | UnsetType | None = UNSET
 
 
 class TenantLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

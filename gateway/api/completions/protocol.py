@@ -15,6 +15,7 @@ from gateway.api.protocol import (
     convert,
     refuse_unsupported,
 )
+from gateway.api.session import named_in
 from gateway.errors import BadRequest
 from gateway.workers.client import COMPLETIONS_PATH
 
@@ -112,6 +113,7 @@ def completion_request(body: dict[str, Any], max_prompts: int) -> CompletionRequ
         store=fields.store is not False,
         path=COMPLETIONS_PATH,
         endpoint="completions",
+        session=named_in(body),
     )
     return CompletionRequest(prompts, echo, prompt_only, common)
 

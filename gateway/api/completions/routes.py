@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from fastapi import APIRouter
@@ -17,6 +18,7 @@ from gateway.api.http import json_response, read_body, until_gone
 from gateway.api.idempotency import once
 from gateway.api.openapi import body
 from gateway.api.protocol import parse_json
+from gateway.api.session import named_by
 from gateway.api.streaming import StreamWriter, stream_all
 from gateway.errors import BadRequest
 from gateway.ids import new_completion_id
@@ -45,6 +47,8 @@ async def create_completion(request: Request) -> Response:
     caller = caller_of(request, "chat")
     raw = await read_body(request, service.config.gateway.max_body_bytes)
     asked = completion_request(parse_json(raw), service.config.gateway.max_prompts)
+    session = asked.common.session or named_by(request.headers)
+    asked = replace(asked, common=replace(asked.common, session=session))
     pool = service.pools[service.models.get(asked.common.model, caller).policy]
     request.state.model = asked.common.model
 

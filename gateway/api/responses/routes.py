@@ -24,6 +24,7 @@ from gateway.api.responses.items import Item, normalised, references, uuid_of
 from gateway.api.responses.protocol import ResponsesBody, ResponsesRequest, responses_request
 from gateway.api.responses.request import chat_form, in_our_words
 from gateway.api.responses.store import ResponseStore, StoredResponse
+from gateway.api.session import named_by
 from gateway.api.streaming import stream
 from gateway.errors import ApiError, BadRequest, NotFound
 from gateway.ids import RESPONSE_PREFIX, interaction_id
@@ -68,7 +69,14 @@ async def _answer(request: Request, service: ChatService, caller: Caller, asked:
     new = normalised(asked.body.input, uuid, referable)
     form = chat_form(asked, history, new)
     try:
-        chat = replace(chat_request(form.body, len(_encode(form.body))), endpoint="responses")
+        chat = chat_request(form.body, len(_encode(form.body)))
+        before = asked.body.previous_response_id
+        chat = replace(
+            chat,
+            endpoint="responses",
+            session=chat.session or named_by(request.headers),
+            previous=interaction_id(before) if before else None,
+        )
         exchange = service.begin(chat, request.state.request_id, caller)
         response = started(asked, exchange.id, int(exchange.created), exchange.plan.sampling, exchange.plan.tier)
         keeper = _Keeper(store, service, uuid, StoredResponse(caller.tenant, history, new, response))
@@ -197,7 +205,7 @@ def page(items: list[Item], limit: int, order: str, after: str | None) -> dict[s
 
 def _store(request: Request) -> ResponseStore:
     service: ChatService = request.app.state.service
-    return ResponseStore(request.app.state.redis, service.config.gateway.responses_ttl_s)
+    return ResponseStore(request.app.state.redis, service.config.gateway.responses_ttl_s, service.log.erased)
 
 
 async def _stored(store: ResponseStore, caller: Caller, response_id: str, param: str = "response_id") -> StoredResponse:

@@ -9,7 +9,7 @@ here waits for it longer than a second.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -27,7 +27,7 @@ WITHIN_S = 1.0
 MAX_BYTES = 4_194_304
 _RETRY_AFTER_S = 5.0
 
-Kept = Literal["stored", "too_large", "unavailable"]
+Kept = Literal["stored", "too_large", "unavailable", "erased"]
 
 
 class StoredResponse(msgspec.Struct, frozen=True):
@@ -53,10 +53,11 @@ _decode = msgspec.json.Decoder(StoredResponse).decode
 
 
 class ResponseStore:
-    """ttl_s: seconds a response is kept after it was made."""
+    """ttl_s: seconds a response is kept after it was made. erased: whether it is of somebody who is being erased."""
 
-    def __init__(self, redis: Redis, ttl_s: int) -> None:
+    def __init__(self, redis: Redis, ttl_s: int, erased: Callable[[bytes], bool] = lambda _: False) -> None:
         self._redis = redis
+        self._erased = erased
         self._ttl_s = ttl_s
 
     async def put(self, uuid: str, stored: StoredResponse) -> Kept:
@@ -64,6 +65,8 @@ class ResponseStore:
         data = _encode(stored)
         if len(data) > MAX_BYTES:
             return "too_large"
+        if self._erased(data):
+            return "erased"
         try:
             await _soon(self._redis.set(_key(stored.tenant, uuid), data, ex=self._ttl_s))
         except (RedisError, OSError, TimeoutError) as error:

@@ -93,6 +93,13 @@ class Chooser:
         bound = self._kl_bound(judged, order, pooled, ranked=len(drawn_from))
         return Ranking(self._drawn(order, pooled), Outcomes(pooled, kl_bound=bound))
 
+    def peers(self, judged: Sequence[Judged], winner: int) -> list[int]:
+        """Positions of those that differ from the winner in their values alone, itself among them; best first."""
+        values = [self.value(one) for one in judged]
+        standing = _standing(judged[winner], values[winner])
+        alike = [position for position, one in enumerate(judged) if _standing(one, values[position]) == standing]
+        return sorted(alike, key=lambda position: _key(judged[position], values[position]))
+
     def value(self, judged: Judged) -> "Value | None":
         """What the rule compares; None where there is no reward."""
         if judged.reward is None:

@@ -3,7 +3,8 @@
 The consumer group `archiver` remembers which entries were taken. For each batch, in this order:
 
  1. entries: those an archiver before us took and never finished (XAUTOCLAIM), then new ones (XREADGROUP);
- 2. files: a part for each day, what is too slow for the journal redacted, durable when it is written;
+ 2. files: a part for each day, what is too slow for the journal redacted, what is beyond its retention left out,
+    durable when it is written;
  3. votes: out of the interaction's hash, where the archived record is the current one;
  4. in one script, if we still hold the lock: acknowledged, trimmed off by id, and the watermark moved on.
 
@@ -14,6 +15,7 @@ young stay pending, and nothing from the first pending one on is ever trimmed.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -21,11 +23,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from gateway.config import ArchiveConfig
-from gateway.log.archive import parquet
+from gateway.log.archive import audit_files, parquet
 from gateway.log.archive.due import held, largest_over, until_ms
 from gateway.log.archive.lock import HOLD_MS, ArchiverLock, LockLost
 from gateway.log.archive.parts import Row, by_day, part_name, row_of
 from gateway.log.archive.redaction import Treatment, as_it_is
+from gateway.log.archive.retiring import Retiring
 from gateway.log.archive.store import Store
 from gateway.log.frames import Kind
 from gateway.log.keys import STREAM_NAMES, archived_key, stream_key, votes_key
@@ -50,17 +53,31 @@ redis.call('XACK', KEYS[1], ARGV[1], '0-0')
 return redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0')
 """
 
-# KEYS: lock, stream, watermarks. ARGV: token, group, watermark's field, the last entry, entries. Returns what is left.
-COMMIT = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
-  return redis.error_reply('LOCKLOST another archiver has taken over')
-end
+_BEFORE = """
 local function before(a, b)
   local a_ms, a_n = string.match(a, '^(%d+)-(%d+)$')
   local b_ms, b_n = string.match(b, '^(%d+)-(%d+)$')
   a_ms, a_n, b_ms, b_n = tonumber(a_ms), tonumber(a_n), tonumber(b_ms), tonumber(b_n)
   return a_ms < b_ms or (a_ms == b_ms and a_n < b_n)
 end
+"""
+
+# KEYS: watermarks. ARGV: field, entry. HDEL is there for the reason told in `lock`.
+_REACHED = f"""
+{_BEFORE}
+local reached = redis.call('HGET', KEYS[1], ARGV[1])
+if not reached or before(reached, ARGV[2]) then
+  redis.call('HDEL', KEYS[1], '')
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+end
+"""
+
+# KEYS: lock, stream, watermarks. ARGV: token, group, watermark's field, the last entry, entries. Returns what is left.
+COMMIT = f"""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return redis.error_reply('LOCKLOST another archiver has taken over')
+end
+{_BEFORE}
 for i = 5, #ARGV do
   redis.call('XACK', KEYS[2], ARGV[2], ARGV[i])
 end
@@ -94,16 +111,25 @@ return 0
 
 
 class Report(msgspec.Struct):
-    """What a round did. records: by the stream's name. bytes: of files."""
+    """What a round did. records: moved into the archive, by the stream's name. parts, bytes: of files written for it.
+
+    retired: beyond their retention, in the archive or on the way there. merged, merged_into: parts. unreadable: days
+    and merges given up, since a part could not be read.
+    """
 
     records: dict[str, int] = {}
     parts: int = 0
     bytes: int = 0
+    retired: dict[str, int] = {}
+    merged: int = 0
+    merged_into: int = 0
+    unreadable: int = 0
 
 
 class Archiver:
     """Moves one shard's entries; whoever runs it holds `lock`. clock: seconds since 1970. treat: see `redaction`.
 
+    retiring: what is too old to be moved; None: nothing is.
     A round raises redis.exceptions.RedisError and OSError, and LockLost where another has taken over; the next goes on
     where it ended.
     """
@@ -118,9 +144,11 @@ class Archiver:
         *,
         clock: Callable[[], float],
         treat: Treatment = as_it_is,
+        retiring: Retiring | None = None,
     ) -> None:
         self._redis = redis
         self._treat = treat
+        self._retiring = retiring
         self._shard = shard
         self._store = store
         self._settings = settings
@@ -136,7 +164,8 @@ class Archiver:
         for stream in await held(self._redis, self._shard):
             if not stream.entries:
                 continue
-            limit = int(self._clock() * 1000) + 1 if everything else until_ms(stream, self._settings, self._clock())
+            old = until_ms(stream, self._settings, self._clock())
+            limit = await self._newest_ms(stream.kind) + 1 if everything else old
             while limit is not None and await self._batch(stream.kind, limit, BATCH_BYTES):
                 pass
         streams = await held(self._redis, self._shard)
@@ -144,26 +173,44 @@ class Archiver:
             goal = self._settings.keep_bytes // 2
             while (kind := largest_over(streams, goal)) is not None and await self._batch(kind, _ALL, goal // 4):
                 streams = await held(self._redis, self._shard)
+        for kind in STREAM_NAMES:
+            await self._pass_the_erased(kind)
         await self._forget_old_watermarks()
+        await audit_files.copy(self._redis, self._shard, self._store)
         return self.report
+
+    async def _newest_ms(self, kind: Kind) -> int:
+        """By Redis's clock, which may not be ours."""
+        newest: Any = await self._redis.xrevrange(stream_key(self._shard, kind), count=1)
+        return entry_order(_text(newest[0][0]))[0] if newest else 0
 
     async def _batch(self, kind: Kind, limit_ms: int, most_bytes: int) -> bool:
         """Move a batch of entries that came before `limit_ms`. False where there are none."""
-        run = await redis_run_id(self._redis)
+        run = await redis_run_id(self._redis, self._shard)
         rows, deleted = await self._take(kind, limit_ms, most_bytes)
         if not rows and not deleted:
             return False
-        if run != await redis_run_id(self._redis):
+        if run != await redis_run_id(self._redis, self._shard):
             raise RedisError("Redis has restarted in the middle of a batch")
         treated = await asyncio.to_thread(lambda: [self._treat(kind, row) for row in rows])
+        name = STREAM_NAMES[kind]
         for day, its in by_day(treated).items():
-            await self._write(kind, part_name(kind, day, its), its)
+            stay = await self._unretired(kind, day, its)
+            if stay:
+                await self._write(kind, part_name(kind, day, stay), stay)
+                self.report.records[name] = self.report.records.get(name, 0) + len(stay)
+            if len(stay) < len(its):
+                self.report.retired[name] = self.report.retired.get(name, 0) + len(its) - len(stay)
         if kind is Kind.FEEDBACK:
             await self._drop_votes(rows)
         await self._commit(kind, run, [row.entry for row in rows] + deleted)
-        name = STREAM_NAMES[kind]
-        self.report.records[name] = self.report.records.get(name, 0) + len(rows)
         return True
+
+    async def _unretired(self, kind: Kind, day: date, rows: list[Row]) -> list[Row]:
+        if self._retiring is None:
+            return rows
+        stay = await asyncio.to_thread(self._retiring.keeps, kind, day, rows)
+        return [row for row, stays in zip(rows, stay, strict=True) if stays]
 
     async def _take(self, kind: Kind, limit_ms: int, most_bytes: int) -> tuple[list[Row], list[str]]:
         """Entries in their order, and ids of those that somebody deleted after they were taken."""
@@ -260,6 +307,19 @@ class Archiver:
                     raise LockLost("another archiver has taken over") from None
                 raise
 
+    async def _pass_the_erased(self, kind: Kind) -> None:
+        """Of an empty stream all is archived or erased: the journal need not wait for what can never be archived."""
+        key = stream_key(self._shard, kind)
+        run = await redis_run_id(self._redis, self._shard)
+        try:
+            facts: Any = await self._redis.xinfo_stream(key)
+        except ResponseError:  # There is none.
+            return
+        if facts["length"] or run != await redis_run_id(self._redis, self._shard):
+            return
+        fields = [watermark_field(run, kind), _text(facts["last-generated-id"])]
+        await self._redis.eval(_REACHED, 1, archived_key(self._shard), *fields)
+
     async def _forget_old_watermarks(self) -> None:
         fields: Any = await self._redis.hgetall(archived_key(self._shard))
         oldest = sorted(fields, key=lambda field: entry_order(fields[field].decode()))[:-WATERMARKS_KEPT]
@@ -288,7 +348,7 @@ async def keeping(lock: ArchiverLock) -> AsyncIterator[None]:
 
 def _vote(row: Row) -> Feedback | None:
     try:
-        return decode_feedback(row.data)
+        return decode_feedback(row.data, row.version)
     except msgspec.DecodeError:
         return None
 

@@ -8,8 +8,10 @@ from redis.asyncio import Redis
 
 from gateway.config import ArchiveConfig
 from gateway.log.frames import Kind
-from gateway.log.keys import stream_key
+from gateway.log.keys import STREAM_NAMES, housekeeping_key, stream_key
 from gateway.log.watermarks import entry_order
+
+HOUSEKEEPING_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +27,30 @@ class Held:
 async def held(redis: Redis, shard: str) -> list[Held]:
     """Raises redis.exceptions.RedisError."""
     pipeline = redis.pipeline(transaction=False)
-    for kind in Kind:
+    for kind in STREAM_NAMES:
         key = stream_key(shard, kind)
         pipeline.xlen(key)
         pipeline.memory_usage(key)
         pipeline.xrange(key, count=1)
     replies: list[Any] = await pipeline.execute()
     found = []
-    for kind, entries, size, first in zip(Kind, replies[::3], replies[1::3], replies[2::3], strict=True):
+    for kind, entries, size, first in zip(STREAM_NAMES, replies[::3], replies[1::3], replies[2::3], strict=True):
         oldest = entry_order(first[0][0].decode())[0] if first else None
         found.append(Held(kind, entries, size or 0, oldest))
     return found
+
+
+async def housekeeping_due(redis: Redis, shard: str, now: float) -> bool:
+    """Whether the archive is to be put in order. Raises redis.exceptions.RedisError."""
+    done: Any = await redis.get(housekeeping_key(shard))
+    try:
+        return abs(now - float(done or 0)) >= HOUSEKEEPING_S
+    except ValueError:
+        return True
+
+
+async def housekeeping_done(redis: Redis, shard: str, now: float) -> None:
+    await redis.set(housekeeping_key(shard), now)
 
 
 def until_ms(stream: Held, settings: ArchiveConfig, now: float) -> int | None:

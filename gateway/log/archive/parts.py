@@ -8,6 +8,7 @@ writing the same again after a crash overwrites it.
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -16,6 +17,7 @@ import msgspec
 from gateway.ids import unix_seconds
 from gateway.log.frames import Kind
 from gateway.log.keys import STREAM_NAMES
+from gateway.log.records import plain
 from gateway.log.watermarks import entry_order
 
 _NAME = re.compile(
@@ -26,7 +28,7 @@ _KINDS = {name: kind for kind, name in STREAM_NAMES.items()}
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """A stream's entry: its id, and the fields v and d as they were. version: 0 where it was no number."""
+    """A stream's entry: its id, its fields v, and d as plain JSON. version: 0 where it was no number."""
 
     entry: str
     version: int
@@ -69,13 +71,29 @@ def partition(kind: Kind, day: date | None = None) -> str:
     return f"kind={STREAM_NAMES[kind]}/" + (f"date={day.isoformat()}/" if day else "")
 
 
+class Naming:
+    """A part's name, from its rows as they are added: at least one, in the order of their entries."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._first = self._last = ""
+
+    def add(self, row: Row) -> None:
+        self._first, self._last = self._first or row.entry, row.entry
+        self._digest.update(f"{row.entry} {row.version} {len(row.data)} ".encode())
+        self._digest.update(row.data)
+
+    def name(self, kind: Kind, day: date) -> str:
+        digest = self._digest.hexdigest()[:16]
+        return f"{partition(kind, day)}part-{self._first}-{self._last}-{digest}.parquet"
+
+
 def part_name(kind: Kind, day: date, rows: Sequence[Row]) -> str:
-    """rows: at least one, in the order of their entries."""
-    digest = hashlib.sha256()
+    """The name of a part with these rows."""
+    naming = Naming()
     for row in rows:
-        digest.update(f"{row.entry} {row.version} {len(row.data)} ".encode())
-        digest.update(row.data)
-    return f"{partition(kind, day)}part-{rows[0].entry}-{rows[-1].entry}-{digest.hexdigest()[:16]}.parquet"
+        naming.add(row)
+    return naming.name(kind, day)
 
 
 def by_day(rows: Iterable[Row]) -> dict[date, list[Row]]:
@@ -96,6 +114,8 @@ def row_of(entry: str, fields: dict[bytes, bytes]) -> Row:
     version, data = fields.get(b"v", b""), fields.get(b"d")
     if data is None:  # Nobody's record; kept, and passed over by whoever reads.
         return Row(entry, 0, msgspec.json.encode({repr(key): repr(value) for key, value in fields.items()}))
+    with suppress(ValueError):  # Damaged: kept as it is, and passed over.
+        data = plain(data)
     return Row(entry, int(version) if version.isdigit() and len(version) < 10 else 0, data)
 
 

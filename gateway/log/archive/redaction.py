@@ -9,11 +9,19 @@ from gateway.config import Config
 from gateway.log.archive.parts import Row
 from gateway.log.frames import Kind
 from gateway.log.privacy.treatment import Privacy, policies_of
-from gateway.log.records import Feedback, Record, decode_feedback, decode_interaction, decode_shadow, encode
+from gateway.log.records import (
+    SCHEMA_VERSION,
+    Feedback,
+    Record,
+    decode_feedback,
+    decode_interaction,
+    decode_shadow,
+    encode,
+)
 
 Treatment = Callable[[Kind, Row], Row]
 
-_DECODERS: dict[Kind, Callable[[bytes], Record]] = {
+_DECODERS: dict[Kind, Callable[[bytes, int], Record]] = {
     Kind.INTERACTION: decode_interaction,
     Kind.FEEDBACK: decode_feedback,
     Kind.SHADOW: decode_shadow,
@@ -32,12 +40,12 @@ def redaction(config: Config) -> Treatment:
 
     def redacted(kind: Kind, row: Row) -> Row:
         try:
-            record = _DECODERS[kind](row.data)
+            record = _DECODERS[kind](row.data, row.version)
         except msgspec.DecodeError:
             return row  # Nobody's record, or of a version that is read by others.
         found, _ = privacy.archived(record)
         if isinstance(record, Feedback) and isinstance(found, Feedback) and record.kind == "flag":
             found = msgspec.structs.replace(found, value=record.value)  # The vote is known by it.
-        return row if found == record else Row(row.entry, row.version, encode(found))
+        return row if found == record else Row(row.entry, SCHEMA_VERSION, encode(found))
 
     return redacted

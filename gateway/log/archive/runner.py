@@ -7,7 +7,6 @@ milliseconds at a time, and pyarrow takes 70 MiB. Of all gateways, the one that 
 import asyncio
 import logging
 import random
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -20,28 +19,29 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.config import Config
-from gateway.log.archive.due import held, is_due, oldest_s
+from gateway.log.archive.due import held, housekeeping_due, is_due, oldest_s
 from gateway.log.archive.lock import ArchiverLock
 from gateway.log.archive.opening import MISSING, archives
+from gateway.log.archive.retention import models_retention
 from gateway.log.outage import Outage
+from gateway.log.own_process import ProcessFailed, have_done
 from gateway.tasks import being_cancelled, end
 
 logger = logging.getLogger(__name__)
 
 # A round that takes longer hangs: on a network drive that is gone, say.
 ROUND_TIMEOUT_S = 900.0
-_COMMAND = (sys.executable, "-m", "gateway.log.archive")
 
 
 class Order(msgspec.Struct):
-    """What the process is told. config: data_dir, redis and log of the configuration. token: of the lock it gets."""
+    """What the process is told. config: data_dir, redis and log of the configuration. token: of the lock it gets.
+
+    models: how many days the records of each are kept, where the configuration says so.
+    """
 
     config: dict[str, Any]
     token: str
-
-
-class RoundFailed(Exception):
-    """Its text says why."""
+    models: dict[str, int] = {}
 
 
 class ArchiveRunner:
@@ -59,6 +59,7 @@ class ArchiveRunner:
         self._settings = config.log.archive
         self._shard = config.log.shard
         self._config = config.model_dump(mode="json", include={"data_dir", "redis", "log"})
+        self._models = models_retention(config)
         self._redis = redis
         self._clock = clock
         self._rng = rng or random.Random()
@@ -74,6 +75,20 @@ class ArchiveRunner:
         )
         self._bytes = Counter(
             "bestow_archive_bytes", "Bytes of archive files this gateway had written.", registry=registry
+        )
+        self._retired = Counter(
+            "bestow_archive_retired",
+            "Records beyond their retention that this gateway had removed.",
+            ["stream"],
+            registry=registry,
+        )
+        self._merged = Counter(
+            "bestow_archive_merged_parts", "Archive files this gateway had merged into fewer.", registry=registry
+        )
+        self._unreadable = Counter(
+            "bestow_archive_unreadable",
+            "Days and merges given up since a file of the archive could not be read.",
+            registry=registry,
         )
         self._stream_bytes = Gauge(
             "bestow_log_stream_bytes", "Redis's memory that the log's streams take.", registry=registry
@@ -96,12 +111,13 @@ class ArchiveRunner:
     async def look(self) -> bool:
         """Have a round done if something is due and nobody else does it. Whether one was done.
 
-        Raises redis.exceptions.RedisError, OSError, TimeoutError and RoundFailed.
+        Raises redis.exceptions.RedisError, OSError, TimeoutError and ProcessFailed.
         """
         streams = await held(self._redis, self._shard)
         self._stream_bytes.set(sum(stream.bytes for stream in streams))
         self._oldest.set(oldest_s(streams, self._clock()))
-        if not is_due(streams, self._settings, self._clock()):
+        now = self._clock()
+        if not is_due(streams, self._settings, now) and not await housekeeping_due(self._redis, self._shard, now):
             return False
         lock = ArchiverLock(self._redis, self._shard, uuid.uuid4().hex)
         if not await lock.take():
@@ -121,7 +137,7 @@ class ArchiveRunner:
             try:
                 await self.look()
                 self._outage.worked()
-            except (RedisError, OSError, TimeoutError, RoundFailed) as error:
+            except (RedisError, OSError, TimeoutError, ProcessFailed) as error:
                 self._rounds.labels("failed").inc()
                 self._outage.failed(error)
             except Exception:  # A bug must not end archiving for good.
@@ -130,38 +146,13 @@ class ArchiveRunner:
             await asyncio.sleep(pause)
 
     async def _round(self, token: str) -> None:
-        order = msgspec.json.encode(Order(self._config, token))
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*_COMMAND, stdin=pipe, stdout=pipe, stderr=pipe)
-        assert process.stdin is not None
-        try:
-            process.stdin.write(order + b"\n")
-            async with asyncio.timeout(ROUND_TIMEOUT_S):
-                out, said = await _outcome(process)
-        finally:
-            # Whatever ended this, the process ends too; what it had half done is done again.
-            with suppress(ProcessLookupError):
-                process.kill()
-            process.stdin.close()
-            await process.wait()
-        if process.returncode != 0:
-            raise RoundFailed(_last_line(said) or f"exit code {process.returncode}")
+        out = await have_done("gateway.log.archive", Order(self._config, token, self._models), ROUND_TIMEOUT_S)
         report = msgspec.json.decode(out, type=dict[str, Any])
         self._rounds.labels("done").inc()
         for stream, records in report["records"].items():
             self._records.labels(stream).inc(records)
+        for stream, records in report["retired"].items():
+            self._retired.labels(stream).inc(records)
         self._bytes.inc(report["bytes"])
-
-
-async def _outcome(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
-    """What it wrote, when it has ended. Its input stays open: it ends when that is closed."""
-    assert process.stdout is not None
-    assert process.stderr is not None
-    out, said = await asyncio.gather(process.stdout.read(), process.stderr.read())
-    await process.wait()
-    return out, said
-
-
-def _last_line(said: bytes) -> str:
-    lines = said.decode(errors="replace").strip().splitlines()
-    return lines[-1][:500] if lines else ""
+        self._merged.inc(report["merged"])
+        self._unreadable.inc(report["unreadable"])

@@ -6,6 +6,7 @@ A file is there whole or not at all, and when `write` returns it stays.
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -14,13 +15,20 @@ _WHOLE_OR_NOTHING = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oc
 
 
 class Store(Protocol):
-    """Names are relative, with slashes. list: (name, size) of all files below a folder that ends in a slash."""
+    """Names are relative, with slashes. list: (name, size) of all files below a folder that ends in a slash.
+
+    delete: what is not there is no error; it stays deleted. sweep: delete what killed writers left half-written there.
+    """
 
     def write(self, name: str, data: bytes) -> None: ...
 
     def list(self, folder: str) -> list[tuple[str, int]]: ...
 
     def open(self, name: str) -> BinaryIO: ...
+
+    def delete(self, name: str) -> None: ...
+
+    def sweep(self, folder: str) -> None: ...
 
 
 def open_store(url: str) -> Store:
@@ -62,6 +70,18 @@ class LocalStore:
     def open(self, name: str) -> BinaryIO:
         return (self._root / name).open("rb")
 
+    def delete(self, name: str) -> None:
+        path = self._root / name
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return
+        _sync_folder(path.parent)
+
+    def sweep(self, folder: str) -> None:
+        for path in (self._root / folder).glob(".*"):
+            path.unlink(missing_ok=True)
+
     def _found(self, folder: Path) -> Iterator[tuple[str, int]]:
         try:
             entries = list(os.scandir(folder))
@@ -71,7 +91,8 @@ class LocalStore:
             if entry.is_dir():
                 yield from self._found(Path(entry.path))
             elif not entry.name.startswith("."):
-                yield Path(entry.path).relative_to(self._root).as_posix(), entry.stat().st_size
+                with suppress(FileNotFoundError):  # Deleted since.
+                    yield Path(entry.path).relative_to(self._root).as_posix(), entry.stat().st_size
 
 
 def _sync_folder(folder: Path) -> None:
@@ -117,3 +138,15 @@ class FsspecStore:
 
     def open(self, name: str) -> BinaryIO:
         return cast(BinaryIO, self._files.open(f"{self._root}/{name}", "rb"))
+
+    def delete(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            self._files.rm_file(f"{self._root}/{name}")
+
+    def sweep(self, folder: str) -> None:
+        if self._direct:
+            return
+        self._files.invalidate_cache()
+        for path in self._files.glob(f"{self._root}/{folder}.*"):
+            with suppress(FileNotFoundError):
+                self._files.rm_file(path)

@@ -11,20 +11,27 @@ _PERSONAL_METADATA = frozenset(
     {"user", "user_id", "userid", "user_name", "username", "end_user", "end_user_id", "customer", "customer_id",
      "account_id", "session_user", "safety_identifier", "email", "user_email"}
 )  # fmt: skip
+# And those that mean a conversation, the likeliest first: its name may be a person's, or lead to one.
+SESSION_KEYS = ("session_id", "conversation_id", "chat_id", "thread_id", "langfuse_session_id")
+_NAMING = _PERSONAL_METADATA.union(SESSION_KEYS)
 # Shapes that a model is asked to keep: large, and no place for a user's name.
 _SHAPES = frozenset({"tools", "response_format", "structured_outputs"})
 
 
-def without_user(parameters: Mapping[str, Any], user: str | None) -> dict[str, Any]:
-    """The request's parameters as they are logged: what names a person goes, and so does `user` wherever it stands.
+def without_user(parameters: Mapping[str, Any], user: str | None, session: str | None = None) -> dict[str, Any]:
+    """The request's parameters as they are logged: what names a person or a conversation goes, and so do `user` and
+    `session` wherever they stand.
 
     What goes is left out, not hashed: the record's own `user` is the one hash that erasure looks for.
     """
-    return {
-        name: value if name in _SHAPES else _without(value, user, _PERSONAL_METADATA if name == "metadata" else ())
-        for name, value in parameters.items()
-        if name not in _PERSONAL and (user is None or value != user)
-    }
+    found = dict(parameters)
+    for named in (user, session):
+        found = {
+            name: value if name in _SHAPES else _without(value, named, _NAMING if name == "metadata" else ())
+            for name, value in found.items()
+            if name not in _PERSONAL and (named is None or value != named)
+        }
+    return found
 
 
 def unnamed(messages: list[Message], user: str | None) -> list[Message]:

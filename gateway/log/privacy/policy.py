@@ -23,7 +23,7 @@ class TenantLog(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a tenant allows. None: it says nothing of that.
 
     store: False: nothing of it is stored. share: of its interactions, 0 to 1. prompts, media: whether they are kept.
-    redact: names of redactors. training: what its records may train.
+    redact: names of redactors. training: what its records may train. retain_days: how long they are kept.
     """
 
     store: bool = True
@@ -32,6 +32,7 @@ class TenantLog(msgspec.Struct, frozen=True, omit_defaults=True):
     media: bool | None = None
     redact: tuple[str, ...] | None = None
     training: Training = "none"
+    retain_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Every text of a record, redacted; and what hangs on a text that changed: its token ids go.
+"""Every text of a record, redacted; and what hangs on a text that changed: its token ids and log-probabilities go.
 
 The fields are named here one by one: a field of `records` that can hold text and is not here fails a test.
 """
@@ -90,6 +90,7 @@ def _candidate(candidate: CandidateRecord, redactor: Redactor, counts: Count) ->
         candidate,
         message=message,
         token_ids=candidate.token_ids if message == candidate.message else None,
+        logprobs=candidate.logprobs if message == candidate.message else None,
         stop_reason=redactor.text(stop, counts) if isinstance(stop, str) else stop,
         reward_error=_text(candidate.reward_error, redactor, counts),
         verdict=_verdict(candidate.verdict, redactor, counts),

@@ -136,6 +136,8 @@ def test_what_is_kept_of_a_tenant_changes_only_where_it_is_said() -> None:
         ({"share": 1.5}, "from 0 to 1"),
         ({"redact": ("nowhere",)}, "no redactor 'nowhere'"),
         ({"training": "all"}, "one of none, tenant, shared"),
+        ({"retain_days": 0}, "1 to 36500 days"),
+        ({"retain_days": 40_000}, "1 to 36500 days"),
     ],
 )
 def test_what_is_kept_of_a_tenant_is_checked(log: dict[str, object], reason: str) -> None:

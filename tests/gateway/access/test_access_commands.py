@@ -63,8 +63,12 @@ def test_what_is_kept_of_a_tenant_is_set_option_by_option(folder: Path) -> None:
     assert "Stored: no media, 50% of its interactions, without any redaction; training: none." in done.stdout
     kept = as_json("tenants", "set", "clinic", "--training", "tenant", "--redact", "default", cwd=folder)["log"]
     assert kept == {
-        "store": True, "share": 0.5, "prompts": None, "media": False, "redact": None, "training": "tenant"
+        "store": True, "share": 0.5, "prompts": None, "media": False, "redact": None, "training": "tenant",
+        "retain_days": None,
     }  # fmt: skip
+    done = bestow("tenants", "set", "clinic", "--retain-days", "30", cwd=folder)
+    assert "50% of its interactions, for 30 days; training" in done.stdout
+    assert as_json("tenants", "set", "clinic", "--retain-days", "0", cwd=folder)["log"]["retain_days"] is None
     assert "Nothing of it is stored." in bestow("tenants", "set", "clinic", "--no-store", cwd=folder).stdout
 
 

@@ -65,6 +65,7 @@ async def test_a_changed_mind_replaces_the_vote_and_delete_takes_it_back(tmp_pat
         ({"kind": "correction", "value": ""}, "value"),
         ({"kind": "comment", "value": "x" * 40_000}, "value"),
         ({"kind": "flag", "value": 3}, "value"),
+        ({"kind": "flag", "value": "boring"}, "value"),
         ({"kind": "applause", "value": 3}, "kind"),
         ({"kind": "thumbs", "value": True, "candidate": -1}, "candidate"),
         ({"kind": "thumbs", "value": True, "tags": ["x"] * 17}, "tags"),
@@ -95,6 +96,18 @@ async def test_every_kind_is_accepted(tmp_path: Path) -> None:
             status, _ = await post(gateway, id=identifier, **body)
             assert status == 202
         assert len(await stored(gateway, identifier)) == 6
+
+
+async def test_the_reasons_of_a_flag_are_those_that_are_configured(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, feedback={"flag_reasons": ["boring"]}) as gateway:
+        identifier = issued(gateway)
+        assert (await post(gateway, id=identifier, kind="flag", value="boring"))[0] == 202
+        status, reply = await post(gateway, id=identifier, kind="flag", value="unsafe")
+        assert status == 400
+        assert "one of: boring" in reply["error"]["message"]
+        # A flag of a reason that is no longer configured can still be taken back.
+        async with gateway.session.delete(f"/v1/feedback/{identifier}?kind=flag&value=unsafe") as deleted:
+            assert deleted.status == 202
 
 
 async def test_the_answers_token_binds_answer_and_user(tmp_path: Path) -> None:

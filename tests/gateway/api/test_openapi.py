@@ -16,6 +16,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 from gateway.api.operations import OPERATIONS
 from gateway.app import create_app
 from gateway.errors import ApiError
+from gateway.ids import new_completion_id
 from tests.fakes import FakeScorers, FakeWorker
 from tests.gateway.harness import Harness, config_for, running_gateway
 from tests.gateway.log.conftest import RedisServer, redis_server, stopped_redis
@@ -165,11 +166,15 @@ async def check(gateway: Harness, document: Json, method: str, path: str, wanted
 
 async def test_answers_are_what_the_page_says(redis_server: RedisServer, tmp_path: Path) -> None:
     unsafe = FakeScorers(rewards=len, unsafe=frozenset({"bad", "three"}))
-    async with running_gateway(tmp_path, scorers=unsafe, redis_url=redis_server.url) as gateway:
+    always = {"share": 1}
+    async with running_gateway(tmp_path, None, unsafe, redis_url=redis_server.url, comparison=always) as gateway:
         document = await (await gateway.session.get("/openapi.json")).json()
         chat = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
         path = "/v1/chat/completions"
         await check(gateway, document, "POST", path, 200, json=chat)
+        two = await check(gateway, document, "POST", path, 200, json={**chat, "guidance": {"comparison": True}})
+        pick = {"id": two["id"], "kind": "preference", "choice": 0, "token": two["guidance"]["comparison"]["token"]}
+        await check(gateway, document, "POST", "/v1/feedback", 202, json=pick)
         await check(gateway, document, "POST", path, 200, json={**chat, "guidance": {"return_candidates": True}})
         refused = {"model": "m", "messages": [{"role": "user", "content": "bad"}]}
         await check(gateway, document, "POST", path, 200, json=refused)
@@ -268,3 +273,23 @@ async def until_compared(gateway: Harness) -> None:
     async with asyncio.timeout(5):
         while not gateway.metric("bestow_shadow_requests_total", scorer="new", outcome="scored"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+async def test_answers_about_the_log_are_what_the_page_says(redis_server: RedisServer, tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, redis_url=redis_server.url) as gateway:
+        document = await (await gateway.session.get("/openapi.json")).json()
+        answer = (await gateway.chat())[2]["id"]
+        assert (await gateway.session.post("/v1/feedback", json={"id": answer, "kind": "thumbs", "value": True})).ok
+        assert await gateway.service.log.drained(10)
+        path = "/admin/v1/interactions"
+        assert len((await check(gateway, document, "GET", path, 200))["data"]) == 1
+        await check(gateway, document, "GET", path, 400, params={"limit": "0"})
+        template = f"{path}/{{interaction}}"
+        assert (await check(gateway, document, "GET", f"{path}/{answer}", 200, template=template))["feedback"]
+        await check(gateway, document, "GET", f"{path}/x", 400, template=template)
+        await check(gateway, document, "GET", f"{path}/{new_completion_id()}", 404, template=template)
+        order = await check(gateway, document, "DELETE", path, 202, params={"user": "ada"})
+        await check(gateway, document, "DELETE", path, 400)
+        template = "/admin/v1/erasures/{erasure}"
+        await check(gateway, document, "GET", f"/admin/v1/erasures/{order['id']}", 200, template=template)
+        await check(gateway, document, "GET", "/admin/v1/erasures/x", 404, template=template)

@@ -22,6 +22,8 @@ CONFIG: Config = parse(
             "firm": {"n": 4, "min_n": 2, "max_n": 8},
             "bare": {"n": 1, "reward": None, "safety": None},
             "live": {"stream_mode": "first", "budget_ms": 900},
+            "asking": {"comparison": {"share": 0.1}},
+            "asking-all": {"comparison": {"share": 0.1, "ask": "all"}},
             "checked": {"n": 1, "reward": None, "safety": None, "second_check": "safety"},
         },
         "models": {"m": {"policy": "p", "profile": "default"}},
@@ -150,3 +152,21 @@ def test_a_tenant_sees_only_its_models_and_profiles() -> None:
     wished = body | {"guidance": {"profile": "cold"}}
     with pytest.raises(Forbidden, match="cold"):
         plan_for(parse_chat(json.dumps(wished).encode()), may)
+
+
+@pytest.mark.parametrize(
+    ("fields", "comparable"),
+    [
+        ({"guidance": {"profile": "asking"}}, False),
+        ({"guidance": {"profile": "asking", "comparison": True}}, True),
+        ({"guidance": {"profile": "asking-all"}}, True),
+        ({"guidance": {"profile": "asking-all", "comparison": False}}, False),
+        ({"guidance": {"profile": "other", "comparison": True}}, False),
+        ({"guidance": {"profile": "asking-all"}, "stream": True}, True),
+        ({"guidance": {"profile": "asking-all", "stream_mode": "first"}, "stream": True}, False),
+        ({"guidance": {"profile": "asking-all"}, "n": 2}, False),
+        ({"guidance": {"profile": "asking-all"}, "temperature": 0}, False),
+    ],
+)
+def test_two_are_compared_where_the_client_can_show_them(fields: dict[str, Any], comparable: bool) -> None:
+    assert plan(**fields).comparable is comparable

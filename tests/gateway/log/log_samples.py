@@ -73,7 +73,9 @@ def assert_equations_hold(registry: CollectorRegistry) -> None:
     journaled, bypassed = sample(registry, "journaled_total"), sample(registry, "bypassed_total")
     assert accepted == journaled + bypassed + total_dropped(registry) + sample(registry, "queued")
     into = journaled + sample(registry, "adopted_total") + sample(registry, "rewound_total")
-    shipped = sum(sample(registry, "shipped_total", kind=kind) for kind in ("interaction", "feedback", "shadow"))
+    shipped = sum(
+        sample(registry, "shipped_total", kind=kind) for kind in ("interaction", "feedback", "shadow", "erased")
+    )
     assert into == shipped - bypassed + sample(registry, "lost_total") + sample(registry, "pending")
     kept = sample(registry, "archived") + sample(registry, "unarchived")
     gone = sample(registry, "released") + sample(registry, "vanished_total")

@@ -26,6 +26,12 @@ async def running(
         assert_equations_hold(registry)
 
 
+async def stream_of(redis: Redis, key: str) -> list[dict[bytes, bytes]]:
+    """The fields of a stream's entries, oldest first."""
+    entries: Any = await redis.xrange(key)
+    return [fields for _, fields in entries]
+
+
 def accept_many(log: RecordLog, count: int) -> set[str]:
     records = [interaction() for _ in range(count)]
     assert all(log.accept(record) for record in records)

@@ -114,7 +114,7 @@ async def test_what_redis_forgot_in_a_crash_is_shipped_again(
     async with running(tmp_path, redis, segment_bytes=20_000) as (log, registry):
         ids = accept_many(log, 30)
         assert await log.drained(5)
-        kept = redis_server.folder / "appendonly.aof"
+        kept = redis_server.append_only_file
         early = kept.read_bytes()
         ids |= accept_many(log, 30)
         vote = thumb(next(iter(ids)))
@@ -137,7 +137,7 @@ async def test_an_emptied_redis_is_filled_from_the_segments_that_were_kept(
         ids = accept_many(log, 40)
         assert await log.drained(5)
     redis_server.kill()
-    (redis_server.folder / "appendonly.aof").unlink()
+    redis_server.forget()
     redis_server.start()
     async with running(tmp_path, redis) as (log, registry):
         await until(lambda: sample(registry, "rewound_total") == 40)

@@ -5,17 +5,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from gateway.ids import new_uuid7
 from gateway.log.commands import log_app
 from gateway.log.connection import connect
 from gateway.log.frames import Entry, Kind
-from gateway.log.records import CandidateRecord, Feedback, Interaction, encode
+from gateway.log.records import CandidateRecord, Comparison, Feedback, Interaction, encode
 from gateway.log.sink import RedisSink
 from gateway.log.source import find_source
 from gateway.log.tail import as_json, clean, feedback_text, interaction_text, late_feedback_text
@@ -162,6 +165,23 @@ def test_stats_counts_outcomes_and_thumbs(redis_server: RedisServer) -> None:
     assert "delivered 1, refused_prompt 1" in result.stdout
     assert "👍 1, 👎 1" in result.stdout
     assert "duplicates  1, unreadable 0" in result.stdout
+
+
+def test_stats_tells_what_was_picked_by_its_place(redis_server: RedisServer) -> None:
+    records = [interaction(comparison=Comparison([2, 1], "best", 0.1, 1.0)) for _ in range(3)]
+    pick: dict[str, Any] = {"kind": "preference", "value": 2, "candidate": 2, "over": 1, "shown": [2, 1]}
+    first, second, third = (thumb(one.id, **pick) for one in records)
+    changed = msgspec.structs.replace(second, id=new_uuid7(), candidate=1, over=2)
+    tie = msgspec.structs.replace(third, value="tie")
+    bob = msgspec.structs.replace(first, id=new_uuid7(), user="bob")
+    back = msgspec.structs.replace(bob, id=new_uuid7(), retracted=True)
+    send(redis_server, *records, first, second, changed, tie, bob, back)
+    result = bestow_log("stats", "--redis", redis_server.url)
+    said = next(line for line in result.stdout.splitlines() if "comparisons" in line)
+    assert "3 shown; picked first 1, second 1, tie 1, both bad 0; first in 50.0% (" in said
+    assert "1 of 2)" in said
+    shown = bestow_log("get", records[2].id, "--redis", redis_server.url).stdout
+    assert "compared #2 with #1" in shown and "preference: tie candidate 2 over 1" in shown
 
 
 @pytest.mark.parametrize("command", [["tail"], ["get", interaction().id], ["stats"]])

@@ -9,7 +9,7 @@ from gateway.errors import ApiError, BadRequest, Unavailable, WorkerError
 from gateway.workers.fan_out import Order
 from gateway.workers.pool import WorkerPool
 from gateway.workers.stream import Choice, Part, SampleEnd, SampleStart
-from tests.fakes import FakeWorker
+from tests.fakes import FakeWorker, logprob
 from tests.gateway.workers.pools import BODY, pool_of, sampled, worker_of
 from tests.waiting import until
 
@@ -213,6 +213,19 @@ async def test_a_live_stream_goes_on_elsewhere_from_its_token_ids() -> None:
     assert well.requests[0]["max_tokens"] == 61
     assert choice.token_ids == [0, 1, 2, 0, 1]
     assert (end.prompt_tokens, end.completion_tokens) == (7, 5)
+
+
+async def test_a_live_stream_that_goes_on_elsewhere_has_the_log_probabilities_of_all_its_tokens() -> None:
+    broken, well = FakeWorker(texts=["w0 w1 w2 w3 w4"], break_after=3), FakeWorker(texts=["and on"], lenient=True)
+    async with pool_of(broken, well) as pool:
+        words_of(pool)
+        send_to(pool, broken)
+        found = [one async for one in pool.sample(Order(BODY, 1, live=True, logprobs=True))]
+    [choice] = [one for one in found if isinstance(one, Choice)]
+    assert (broken.requests[0]["logprobs"], well.requests[0]["logprobs"]) == (True, 0)
+    assert choice.token_ids == [0, 1, 2, 0, 1]
+    assert choice.token_logprobs == [logprob(one) for one in choice.token_ids]
+    assert all(one.logprobs is None for one in found if isinstance(one, Part | Choice))
 
 
 async def test_a_live_stream_that_cannot_go_on_ends_in_its_error() -> None:

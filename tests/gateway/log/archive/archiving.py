@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import msgspec
 from redis.asyncio import Redis
 
 from gateway.config import ArchiveConfig
@@ -17,7 +18,7 @@ from gateway.log.archive.store import LocalStore, Store
 from gateway.log.frames import Entry, Kind
 from gateway.log.records import Feedback, Interaction, Record, ShadowScores, encode
 from gateway.log.sink import RedisSink
-from tests.gateway.log.log_samples import SHARD
+from tests.gateway.log.log_samples import SHARD, interaction
 
 KINDS = {Interaction: Kind.INTERACTION, Feedback: Kind.FEEDBACK, ShadowScores: Kind.SHADOW}
 
@@ -49,6 +50,20 @@ class FailingStore:
 
     def open(self, name: str) -> BinaryIO:
         return self._store.open(name)
+
+    def delete(self, name: str) -> None:
+        self._store.delete(name)
+
+    def sweep(self, folder: str) -> None:
+        self._store.sweep(folder)
+
+
+def made(at: float, **changes: Any) -> Interaction:
+    """An interaction of that time, by its id."""
+    fresh = interaction(created=at, **changes)
+    milliseconds = f"{int(at * 1000):012x}"
+    prefix, _, rest = fresh.id.partition("-")
+    return msgspec.structs.replace(fresh, id=f"{prefix}-{milliseconds[:8]}-{milliseconds[8:]}{rest[13:]}")
 
 
 async def send(redis: Redis, *records: Record) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from gateway.log.commands import log_app
 from gateway.log.connection import connect
 from gateway.log.keys import archiver_key
 from gateway.log.records import CandidateRecord, ScoreRecord
-from tests.gateway.log.archive.archiving import send
+from tests.gateway.log.archive.archiving import made, send
 from tests.gateway.log.conftest import RedisServer
 from tests.gateway.log.log_samples import SHARD, interaction, thumb
 
@@ -55,6 +56,26 @@ def test_archiving_by_hand_and_reading_on(config: Path, redis_server: RedisServe
     assert "delivered 5" in stats
 
 
+def test_what_was_removed_and_merged_by_hand_is_told(config: Path, redis_server: RedisServer) -> None:
+    settings = yaml.safe_load(config.read_text())
+    now = time.time()
+    for index in range(3):
+        ship(redis_server, made(now - 5 * 86_400 + index), made(now - 40 * 86_400 + index), interaction())
+        assert bestow_log("archive", "--all", "--config", config).exit_code == 0
+    config.write_text(yaml.safe_dump({**settings, "log": {"archive": {"retain_days": 30}}}))
+    done = bestow_log("archive", "--compact", "--config", config).stdout
+    assert "Removed, beyond their retention: 3 of interactions." in done
+    assert "Merged 3 files into 1." in done
+    done = bestow_log("archive", "--compact", "--config", config).stdout
+    assert "Removed" not in done
+    assert "Merged 0 files into 0." in done
+    held = config.parent / "archive/holds"
+    held.mkdir()
+    (held / "one.json").write_text("{half")
+    refused = bestow_log("archive", "--config", config)
+    assert (refused.exit_code, "1 times a file of the archive could not be read" in refused.stderr) == (1, True)
+
+
 def test_archiving_by_hand_gives_way_to_who_is_at_it(config: Path, redis_server: RedisServer) -> None:
     async def hold() -> None:
         async with connect(redis_server.url) as redis:
@@ -85,7 +106,7 @@ def test_an_export_has_stream_and_archive_answers_scores_and_votes(
     scored = CandidateRecord(
         1, {"role": "assistant", "content": "Paris."}, "stop", 2, reward=0.5, scores={"r@1": ScoreRecord(0.5)}
     )
-    first = interaction(candidates=[scored])
+    first = interaction(candidates=[scored], chosen=0, delivered=[0])
     refused = interaction(outcome="refused_prompt", candidates=[], chosen=None)
     ship(redis_server, first, refused, vote := thumb(first.id, False, comment="Too short."))
     assert bestow_log("archive", "--all", "--config", config).exit_code == 0
@@ -99,6 +120,9 @@ def test_an_export_has_stream_and_archive_answers_scores_and_votes(
     assert one["messages"] == [*first.messages, {"role": "assistant", "content": "Paris."}]
     assert (one["reward"], one["scores"]) == (0.5, {"r@1": 0.5})
     assert [(told["value"], told["comment"]) for told in one["votes"]] == [(False, vote.comment), (True, None)]
+    # Two newcomers who say the opposite: each makes the other half as likely.
+    assert [told["quarantined"] for told in one["votes"]] == [False, False]
+    assert all(0 < told["weight"] < 0.5 for told in one["votes"])
     assert '"ada"' not in to.read_text()
     assert to.stat().st_mode & 0o077 == 0
 
@@ -151,3 +175,28 @@ def test_a_wrong_export_is_one_plain_sentence(
     assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
     assert said in result.stderr
     assert not list(tmp_path.glob(".*.jsonl"))
+
+
+def test_an_export_for_training_has_only_what_may_train(
+    config: Path, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    none, own, shared = (interaction(training=scope) for scope in ("none", "tenant", "shared"))
+    ship(redis_server, none, own, shared)
+    ship(redis_server, thumb(own.id, training="tenant"), thumb(own.id, user="bob"), thumb(shared.id, training="tenant"))
+    to = tmp_path / "out.jsonl"
+
+    def exported(*options: str) -> tuple[str, dict[str, tuple[str, int]]]:
+        result = bestow_log("export", "--to", to, *options, "--config", config)
+        assert result.exit_code == 0, result.output
+        return result.stdout, {one["id"]: (one["training"], len(one["votes"])) for one in lines(to)}
+
+    said, rows = exported()
+    assert rows == {none.id: ("none", 0), own.id: ("tenant", 2), shared.id: ("shared", 1)}
+    assert "1 of the answers may train nobody's models" in said
+    said, rows = exported("--training", "tenant")
+    assert rows == {own.id: ("tenant", 1), shared.id: ("shared", 1)}
+    assert "nobody's" not in said
+    assert exported("--training", "shared")[1] == {shared.id: ("shared", 0)}
+    assert bestow_log("export", "--to", to, "--training", "all", "--config", config).stderr == (
+        "--training is tenant or shared.\n"
+    )

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from redis.asyncio import Redis
 
 from gateway.config import Config, parse
 from gateway.log import streams
-from gateway.log.archive import opening, runner
+from gateway.log.archive import opening
 from gateway.log.archive.lock import ArchiverLock
-from gateway.log.archive.runner import ArchiveRunner, RoundFailed
+from gateway.log.archive.runner import ArchiveRunner
 from gateway.log.feedback import FeedbackStore
 from gateway.log.keys import archiver_key
-from tests.gateway.log.archive.archiving import archive_in, ids, interactions_read, send
+from gateway.log.own_process import ProcessFailed
+from tests.gateway.log.archive.archiving import archive, archive_in, ids, interactions_read, made, send, store_in
 from tests.gateway.log.conftest import RedisServer
 from tests.gateway.log.log_samples import SHARD, interaction, thumb
 
@@ -45,6 +47,24 @@ async def test_what_is_due_is_archived_by_another_process(
     assert await ArchiverLock(redis, SHARD, "next").take()  # And the lock is free.
 
 
+async def test_an_archive_is_put_in_order_though_nothing_arrives(
+    tmp_path: Path, redis_server: RedisServer, redis: Redis
+) -> None:
+    now = time.time()
+    old = [made(now - 9 * 86_400 + index) for index in range(2)]
+    for record in (*old, fresh := made(now - 3600)):
+        await send(redis, record)
+        await archive(redis, store_in(tmp_path))
+    registry = CollectorRegistry()
+    archiving = ArchiveRunner(config(redis_server, tmp_path, retain_days=7), redis, registry, clock=lambda: now)
+    assert await archiving.look()
+    assert registry.get_sample_value("bestow_archive_retired_total", {"stream": "interactions"}) == 2
+    assert await interactions_read(redis, archive_in(tmp_path)) == ([fresh], 0)
+    assert not await archiving.look()
+    now += 3700
+    assert await archiving.look()
+
+
 async def test_while_another_archives_nothing_is_done(tmp_path: Path, redis_server: RedisServer, redis: Redis) -> None:
     await send(redis, interaction())
     await asyncio.sleep(0.01)
@@ -62,7 +82,7 @@ async def test_an_archive_that_cannot_be_written_is_one_sentence_and_tried_again
     await asyncio.sleep(0.01)
     registry = CollectorRegistry()
     archiving = ArchiveRunner(config(redis_server, tmp_path), redis, registry)
-    with pytest.raises(RoundFailed, match="exists"):
+    with pytest.raises(ProcessFailed, match="exists"):
         await archiving.look()
     assert await streams.interactions(redis, SHARD).length() == 1
     caplog.set_level(logging.WARNING)
@@ -84,7 +104,9 @@ async def test_closing_ends_a_round_in_the_middle(
     tmp_path: Path, redis_server: RedisServer, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await send(redis, interaction())
-    monkeypatch.setattr(runner, "_COMMAND", ("sleep", "1000"))
+    (hangs := tmp_path / "hangs").write_text("#!/bin/sh\nexec sleep 1000\n")
+    hangs.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(hangs))
     archiving = ArchiveRunner(config(redis_server, tmp_path), redis, CollectorRegistry())
     await archiving.start()
     deadline = time.monotonic() + 20

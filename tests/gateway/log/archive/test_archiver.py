@@ -21,8 +21,8 @@ from gateway.log.archive.reader import Archive
 from gateway.log.archive.redaction import redaction
 from gateway.log.archive.store import LocalStore, open_store
 from gateway.log.frames import Kind
-from gateway.log.keys import archived_key, archiver_key, feedback_key, interactions_key, votes_key
-from gateway.log.records import Interaction, ScoreRecord, ShadowScores, encode
+from gateway.log.keys import STREAM_NAMES, archived_key, archiver_key, feedback_key, interactions_key, votes_key
+from gateway.log.records import SCHEMA_VERSION, Interaction, ScoreRecord, ShadowScores, encode
 from tests.gateway.log.archive.archiving import (
     FailingStore,
     Killed,
@@ -61,7 +61,7 @@ async def test_all_kinds_are_moved_and_read_back_byte_for_byte(redis: Redis, tmp
     archived = archive_in(tmp_path)
     for kind, expected in ((Kind.INTERACTION, records), (Kind.FEEDBACK, votes), (Kind.SHADOW, scores)):
         assert [row.data for row in archived.rows(kind)] == [encode(record) for record in expected]
-        assert {row.version for row in archived.rows(kind)} == {1}
+        assert {row.version for row in archived.rows(kind)} == {SCHEMA_VERSION}
     assert (await interactions_read(redis, archived))[0] == records
     assert [one.record async for one in streams.feedback(redis, SHARD, archived).after()] == votes
     assert [one.record async for one in streams.shadow(redis, SHARD, archived).after()] == scores
@@ -75,7 +75,7 @@ async def test_columns_are_there_for_filters(redis: Redis, tmp_path: Path) -> No
     day = datetime.fromtimestamp(unix_seconds(record.id), UTC).date().isoformat()
     (row,) = pq.read_table(tmp_path / f"archive/kind=interactions/date={day}").to_pylist()
     assert (row["id"], row["tenant"], row["model"], row["policy"]) == (record.id, "acme", "demo", "demo@1")
-    assert (row["outcome"], row["user"], row["version"]) == ("refused_prompt", "u1", 1)
+    assert (row["outcome"], row["user"], row["version"]) == ("refused_prompt", "u1", SCHEMA_VERSION)
     assert row["created"].timestamp() == pytest.approx(record.created, abs=1e-6)
     assert row["record"] == encode(record)
     votes = pq.read_table(tmp_path / "archive", filters=[("kind", "==", "feedback")], partitioning="hive")
@@ -90,7 +90,7 @@ async def test_a_record_is_filed_under_the_day_of_its_interaction(redis: Redis, 
     await archive(redis, store_in(tmp_path))
     found = archive_in(tmp_path)
     day = datetime.fromtimestamp(unix_seconds(record.id), UTC).date()
-    assert [[part.date for part in found.parts(kind)].count(day) for kind in Kind] == [1, 1, 1]
+    assert [[part.date for part in found.parts(kind)].count(day) for kind in STREAM_NAMES] == [1, 1, 1]
     assert len(found.parts(Kind.INTERACTION)) == 2
     assert [row.data for row in found.about(Kind.INTERACTION, [record.id, "nonsense"])] == [encode(record)]
     # In the order of their entries all the same.
@@ -174,7 +174,7 @@ async def test_entries_that_nobody_can_read_are_kept_as_they_were(redis: Redis, 
     await send(redis, good)
     await archive(redis, store_in(tmp_path))
     rows = list(archive_in(tmp_path).rows(Kind.INTERACTION))
-    assert [row.version for row in rows] == [1, 99, 0, 1, 1]
+    assert [row.version for row in rows] == [1, 99, 0, 1, SCHEMA_VERSION]
     assert rows[0].data == b"{not json \xff"
     reader = streams.interactions(redis, SHARD, archive_in(tmp_path))
     assert [one.record async for one in reader.after()] == [good]

@@ -195,6 +195,20 @@ def test_the_user_is_nowhere_in_the_parameters() -> None:
     assert without_user({"metadata": {"user": "ada", "topic": "x"}}, None) == {"metadata": {"topic": "x"}}
 
 
+def test_the_session_is_nowhere_in_the_parameters() -> None:
+    left = without_user(
+        {
+            "metadata": {"session_id": "ada's", "Thread_ID": "t-1", "note": "ada's", "topic": "plants"},
+            "chat_template_kwargs": {"of": "ada's"},
+            "trace": "ada's",
+        },
+        "bob",
+        "ada's",
+    )
+    assert left == {"metadata": {"topic": "plants"}, "chat_template_kwargs": {}}
+    assert without_user({"metadata": {"chat_id": 7, "topic": "x"}}, None) == {"metadata": {"topic": "x"}}
+
+
 def test_a_message_named_after_the_user_loses_the_name() -> None:
     messages = [{"role": "user", "name": "ada", "content": "I am ada"}, {"role": "user", "name": "bob", "content": "x"}]
     assert unnamed(messages, "ada") == [{"role": "user", "content": "I am ada"}, messages[1]]

@@ -29,7 +29,8 @@ ALL = Redactor(tuple(KINDS))
 OURS = {
     "id", "model", "profile", "policy", "strategy", "outcome", "reward_model", "safety_model", "endpoint", "degraded",
     "user", "tenant", "tier", "stream_mode", "finish_reason", "pruned_by", "training", "omitted", "redacted", "rule",
-    "flagged", "blocked", "noted", "guards", "categories", "parts", "interaction", "kind", "scorer",
+    "flagged", "blocked", "noted", "guards", "categories", "parts", "interaction", "kind", "scorer", "session",
+    "previous", "key", "source",
 }  # fmt: skip
 # Redacted, by the class that holds them; "scores" of candidates and shadow scorers, "second_check" of candidates, ...
 TEXTS = {
