@@ -16,7 +16,7 @@ A process killed in the middle of a write leaves a torn frame at the end; a mach
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
 import msgspec
@@ -72,7 +72,12 @@ class Parsed(msgspec.Struct, frozen=True):
 
 def frame(kind: Kind, payload: bytes, time: float) -> bytes:
     """The bytes of one record in the journal."""
-    return _HEADER.pack(MAGIC, kind, time, len(payload), _checksum(kind, time, payload)) + payload
+    return _head(kind, payload, time) + payload
+
+
+def frames(entries: Iterable[Entry], time: float) -> bytes:
+    """The bytes of all of them, each payload copied once."""
+    return b"".join([part for one in entries for part in (_head(one.kind, one.payload, time), one.payload)])
 
 
 def version_of(header: bytes) -> int | None:
@@ -148,6 +153,10 @@ def _at(data: bytes, position: int, version: int) -> tuple[Entry | None, int]:
     if _checksum(kind, time, payload) != crc:
         return None, 0
     return Entry(Kind(kind), payload, time, version), _HEADER.size + length
+
+
+def _head(kind: Kind, payload: bytes, time: float) -> bytes:
+    return _HEADER.pack(MAGIC, kind, time, len(payload), _checksum(kind, time, payload))
 
 
 def _checksum(kind: int, time: float, payload: bytes) -> int:

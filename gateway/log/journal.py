@@ -18,7 +18,7 @@ import msgspec
 
 from gateway.ids import new_uuid7
 from gateway.log import ownership
-from gateway.log.frames import FILE_HEADER, Entry, Stretch, frame
+from gateway.log.frames import FILE_HEADER, Entry, Stretch, frames
 from gateway.log.ownership import OwnerLock
 from gateway.log.segment import Mark, Segment, load
 from gateway.log.watermarks import Watermarks
@@ -117,7 +117,7 @@ class Journal:
         self.open()
         assert self._active is not None
         now = self._clock()
-        data = b"".join([frame(entry.kind, entry.payload, now) for entry in entries])
+        data = frames(entries, now)
         try:
             _write(self._descriptor, data, self._active.size)
         except OSError:

@@ -70,6 +70,7 @@ async def attack(gateway: Harness, others: list[str]) -> dict[str, set[str]]:
     return cast
 
 
+@pytest.mark.slow
 async def test_review_names_the_attackers_and_leaves_honest_people_alone(
     redis_server: RedisServer, redis: Redis, tmp_path: Path
 ) -> None:
