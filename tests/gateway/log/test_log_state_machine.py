@@ -387,4 +387,4 @@ def test_in_any_order_of_events_readers_see_what_was_accepted(machine: type[LogM
 
 @pytest.mark.slow
 def test_in_many_more_orders_too(machine: type[LogMachine]) -> None:
-    run_state_machine_as_test(machine, settings=profile(150, 40))
+    run_state_machine_as_test(machine, settings=profile(60, 30))
