@@ -147,6 +147,8 @@ class Journal:
         segment.pending = max(0, segment.pending - len(batch.entries))
         segment.add(mark)
         self._save_position(segment)
+        if not mark.entries and self._keep_bytes is None:
+            self.settle(Watermarks())  # All of it was erased: no archive will ever say that it has come so far.
         if segment.closed and segment.shipped >= segment.size:
             self._delete_old()
 

@@ -29,7 +29,7 @@ WARM_UP = 100
 CANDIDATES = 2
 TEXTS = ("one", "two words")
 # The fakes share two cores with the gateway: so many answers may be in the making at once.
-ANSWERING_AT_ONCE = 100
+ANSWERING_AT_ONCE = 50
 OPEN_WITHIN_S, REQUEST_S = 240.0, 600.0
 # Between client and worker: the queue of the fake's listener is short, and its guard is no faster.
 OPENING_AT_ONCE = 60
@@ -69,6 +69,7 @@ class Stream:
     text: str = ""
     finish: str | None = None
     done: bool = False
+    error: str | None = None
 
     @property
     def whole(self) -> bool:
@@ -94,6 +95,7 @@ def _read(stream: Stream, line: str) -> None:
         stream.done = True
     elif line.startswith("data: "):
         frame: dict[str, Any] = json.loads(line[6:])
+        stream.error = frame.get("error", {}).get("message", stream.error)
         for choice in frame.get("choices", ()):
             stream.text += choice["delta"].get("content") or ""
             stream.finish = choice["finish_reason"] or stream.finish

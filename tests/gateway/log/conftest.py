@@ -1,20 +1,21 @@
 """A real redis-server of one's own for each test that asks, and records to log."""
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from gateway.log.connection import connect
-from tests.gateway.log.redis_fleets import MOST_CLUSTER_PORT, Cluster, Watched
+from tests.gateway.log.redis_fleets import Cluster, Watched
 
 
 def redis_binary() -> str:
@@ -26,14 +27,24 @@ def redis_binary() -> str:
     return found
 
 
-def free_port(below: int = 65536) -> int:
-    """Of this machine's own address; other programs may take it in the meantime."""
+def free_port() -> int:
+    """Of this machine's own address, and so that the port of a cluster's bus (10,000 up) is free too.
+
+    Both are below those that connections get by themselves (from 32,768): else any of them could take it meanwhile.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port < below:
+        port = random.SystemRandom().randrange(10_000, 22_768)
+        if _free(port) and _free(port + 10_000):
             return port
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 class RedisServer:
@@ -44,9 +55,11 @@ class RedisServer:
         self.folder = folder
         self.port = free_port() if port is None else port
         self.process: subprocess.Popen[bytes] | None = None
+        self._known = False
 
     @property
     def url(self) -> str:
+        self._known = True
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
@@ -61,13 +74,24 @@ class RedisServer:
         self.folder.mkdir()
 
     def start(self, *arguments: str) -> None:
+        """At the port it had; the first time, while nobody knows it, at another one where that has been taken."""
+        while not self._started(arguments):
+            assert not self._known, "redis-server did not start"
+            self.port = free_port()
+        self._known = True
+
+    def _started(self, arguments: Sequence[str]) -> bool:
+        """False where it has ended again."""
         command = [redis_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         command += ["--appendonly", "yes", "--save", "", *arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not self._answers():
-            assert time.monotonic() < deadline, "redis-server did not start"
+            if self.process.poll() is not None:
+                return False
+            assert time.monotonic() < deadline, "redis-server does not answer"
             time.sleep(0.01)
+        return True
 
     def signal(self, number: int) -> None:
         assert self.process is not None
@@ -91,7 +115,7 @@ class RedisServer:
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     """Three masters, each with a replica; it runs."""
-    cluster = Cluster([RedisServer(tmp_path / f"node{number}", free_port(MOST_CLUSTER_PORT)) for number in range(6)])
+    cluster = Cluster([RedisServer(tmp_path / f"node{number}") for number in range(6)])
     try:
         cluster.start()
         yield cluster

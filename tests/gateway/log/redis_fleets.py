@@ -11,8 +11,6 @@ from redis import Redis
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-# A server of a cluster speaks to the others at its port + 10000.
-MOST_CLUSTER_PORT = 55_000
 SLOTS = 16384
 MASTER = "mymaster"
 NODE_TIMEOUT_MS = 1500

@@ -18,9 +18,9 @@ from gateway.log.keys import archived_key, interactions_key
 from gateway.log.sink import redis_run_id
 from gateway.shared.transaction import transact
 from tests.certificates import Authority
-from tests.gateway.log.conftest import RedisServer, free_port
+from tests.gateway.log.conftest import RedisServer
 from tests.gateway.log.log_samples import SHARD, interaction, thumb
-from tests.gateway.log.redis_fleets import MOST_CLUSTER_PORT, Cluster, asked
+from tests.gateway.log.redis_fleets import Cluster, asked
 from tests.gateway.log.running import accept_many, running
 from tests.gateway.log.test_log_connection import behind_tls
 from tests.waiting import until
@@ -119,7 +119,7 @@ async def test_a_server_that_stands_still_is_not_asked_for_ever(cluster: Cluster
 async def test_users_of_its_access_list_and_tls_are_the_same_in_a_cluster(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("very-secret-0815")
     authority = Authority(tmp_path)
-    nodes = [RedisServer(tmp_path / f"node{number}", free_port(MOST_CLUSTER_PORT)) for number in range(3)]
+    nodes = [RedisServer(tmp_path / f"node{number}") for number in range(3)]
     async with AsyncExitStack() as stack:
         urls = [await stack.enter_async_context(behind_tls(node.port, authority.server())) for node in nodes]
         cluster = Cluster(nodes, announced=[int(url.rpartition(":")[2].removesuffix("/0")) for url in urls])

@@ -197,3 +197,12 @@ def test_deleted_files_are_noticed_and_writing_goes_on(tmp_path: Path) -> None:
     assert journal.forget_vanished() == Vanished(unshipped=2, unarchived=2)
     journal.append(entries(b"c"))
     assert ship_all(journal) == [b"c"]
+
+
+def test_a_batch_of_which_all_was_erased_waits_for_no_archive(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, segment_bytes=1_000_000, keep_bytes=None, clock=lambda: 100.0)
+    journal.append(entries(b"a"))
+    batch = journal.read(max_records=10, max_bytes=4096)
+    assert batch is not None
+    journal.acknowledge(batch, Mark(batch.start, 1, {}, "run"))
+    assert (journal.archived, journal.unarchived, journal.bytes) == (1, 0, 0)
