@@ -47,6 +47,7 @@ def test_one_wave_is_enough_where_anything_is_good_enough(http: httpx.Client) ->
     assert receipt["reward"] == max(safe)
 
 
+@pytest.mark.slow
 def test_a_price_saves_samples_and_keeps_most_of_the_gain(http: httpx.Client, report: Callable[[str], None]) -> None:
     sampled, gains, kept = [], [], []
     for index, prompt in enumerate(held_out_prompts(PROMPTS, seed=21)):
