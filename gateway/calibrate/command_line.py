@@ -9,13 +9,12 @@ from typing import Annotated, Any, NoReturn
 import aiohttp
 import typer
 from redis.exceptions import RedisError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gateway.config import Config, load
 from gateway.errors import BestowError, ConfigError, StartError
 from gateway.launch.parts import filled_in
 from gateway.log.source import DEFAULT_CONFIGS
+from gateway.shared.progress import bar
 
 ConfigOption = Annotated[
     Path | None,
@@ -27,8 +26,7 @@ KeyOption = Annotated[str | None, typer.Option("--api-key", envvar="BESTOW_API_K
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar on stderr, a step further with each call."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as shown:
+    with bar() as shown:
         task = shown.add_task(what, total=total)
         yield lambda: shown.advance(task)
 

@@ -7,8 +7,6 @@ from typing import Annotated, Literal, cast
 
 import typer
 from redis.asyncio import Redis
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gateway.config import Config, load
 from gateway.errors import BadRequest, BestowError, ConfigError
@@ -33,6 +31,7 @@ from gateway.log.source import (
     source_of,
     whole_source_of,
 )
+from gateway.shared.progress import bar
 
 _CHUNK = 500
 
@@ -146,9 +145,8 @@ async def _export(redis: Redis, source: Source, wanted: Query, writer: RowWriter
     trust = source.settings.feedback.trust if source.settings else TrustConfig()
     # Of all votes: who is to be believed shows in what they said at other times.
     assessed, _ = await assessment(redis, source.shard, source.archive, trust)
-    columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     written = without_answer = untrainable = 0
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with bar() as progress:
         task = progress.add_task("exporting", total=total)
         chunk: list[Interaction] = []
 

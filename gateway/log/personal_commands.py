@@ -13,7 +13,6 @@ import msgspec
 import typer
 from redis.asyncio import Redis
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gateway.access.caller import DEFAULT_TENANT
 from gateway.log import audit, personal, streams
@@ -42,6 +41,7 @@ from gateway.log.source import (
 )
 from gateway.log.streams import StreamReader
 from gateway.log.unshipped import in_journals
+from gateway.shared.progress import bar
 
 export_app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -135,8 +135,7 @@ async def _export(redis: Redis, source: Source, tenant: str, user: str, file: Te
         (Kind.SHADOW, streams.shadow(redis, source.shard, archive)),
     ]
     console = Console(stderr=True)
-    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with bar(console, transient=True, disable=not console.is_terminal) as progress:
         total = sum([await one.length() + await one.archived() for _, one in readers]) if console.is_terminal else None
         task = progress.add_task("reading", total=total)
         for kind, reader in readers:

@@ -8,7 +8,6 @@ import msgspec
 import typer
 from redis.asyncio import Redis
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gateway.config import Config
 from gateway.errors import BadRequest, BestowError
@@ -30,6 +29,7 @@ from gateway.log.source import (
     whole_source_of,
 )
 from gateway.log.tail import clean, clock
+from gateway.shared.progress import bar
 from gateway.signing import signer_of
 
 MOST_FOUND = 10_000
@@ -138,8 +138,7 @@ def hashed(settings: Config | None, user: str | None, user_hash: str | None) -> 
 
 async def _search(redis: Redis, source: Source, query: Query, limit: int, printer: Printer) -> None:
     console = Console(stderr=True)
-    columns = (TextColumn("searching"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with bar(console, transient=True, disable=not console.is_terminal) as progress:
         total = await _total(redis, source, query) if console.is_terminal else None
         task = progress.add_task("searching", total=total)
         found = await search.first(

@@ -121,18 +121,14 @@ class _Asked(msgspec.Struct):
     set: _Set
 
 
-class _Evaluation(msgspec.Struct):
-    asked: _Asked
-
-
 class _Job(msgspec.Struct):
     snapshot: str = ""
 
 
 def _copies(home: Path) -> Iterator[tuple[Path, str | None]]:
     """Folders, and the ids of the snapshots that their texts are of."""
-    for path in sorted(home.glob("evaluations/*/result.json")):
-        yield path.parent, msgspec.json.decode(path.read_bytes(), type=_Evaluation).asked.set.snapshot
+    for path in sorted(home.glob("evaluations/*/asked.json")):
+        yield path.parent, msgspec.json.decode(path.read_bytes(), type=_Asked).set.snapshot
     for path in sorted(home.glob("jobs/*/manifest.json")):
         yield path.parent, msgspec.json.decode(path.read_bytes(), type=_Job).snapshot
     for path in sorted(snapshots_of(home).glob(f"{LABEL_PREFIX}*/{OF}")):

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gateway.feedback import reviews
 from gateway.feedback.settings import TrustConfig
@@ -27,6 +26,7 @@ from gateway.log.archive.redaction import Treatment
 from gateway.log.erase.judge import Judge
 from gateway.log.erase.ledger import Ledger
 from gateway.log.keys import stream_key
+from gateway.shared.progress import bar
 from training.data import compiling, joining, reading
 from training.data.joining import Counts
 from training.data.layout import MANIFEST, File, Manifest, encoded
@@ -297,7 +297,6 @@ def uncollected() -> Iterator[None]:
 
 @contextmanager
 def _bar(console: Console, what: str, total: int) -> Iterator[Advance]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with bar(console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
         yield lambda more: progress.advance(task, more)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 from redis.asyncio import Redis
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gateway.feedback import reviews
 from gateway.feedback.reading import assessment
@@ -27,6 +25,7 @@ from gateway.log.source import (
     whole_source_of,
 )
 from gateway.shared.command_line import JsonOption, print_json, print_table
+from gateway.shared.progress import bar
 from training.defence.settings import DefenceSettings
 from training.defence.votes import VoteOnAnswer, standing
 from training.errors import TrainingError
@@ -109,9 +108,8 @@ async def _defend(
 def _scored(votes: list[VoteOnAnswer], model: "Reference | None") -> Iterator[VoteOnAnswer]:
     from training.defence.reference import rewarded
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield from bar.track(rewarded(votes, model), total=len(votes), description="what the reference says of votes")
+    with bar(transient=True) as shown:
+        yield from shown.track(rewarded(votes, model), total=len(votes), description="what the reference says of votes")
 
 
 async def _write_down(redis: Redis, source: Source, defended: "Defended", dry_run: bool) -> None:

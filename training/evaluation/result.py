@@ -22,6 +22,7 @@ from training.evaluation.settings import SamplingSettings
 from training.evaluation.sides import Side
 
 RESULT = "result.json"
+ASKED = "asked.json"
 FORMAT = 1
 
 

@@ -21,7 +21,7 @@ from training.evaluation.asking import Asker, Begun, ask
 from training.evaluation.items import Item, PromptSet
 from training.evaluation.judged import Scored, Verdict, scores_by, verdicts_by
 from training.evaluation.judges import Judge
-from training.evaluation.result import Asked, Measure, Result, SetFacts, write_result
+from training.evaluation.result import ASKED, Asked, Measure, Result, SetFacts, write_result
 from training.evaluation.scoring import Scores, patiently
 from training.evaluation.settings import RunSettings, SamplingSettings
 from training.evaluation.sides import Side
@@ -239,6 +239,8 @@ async def evaluate(
     name: str,
 ) -> Result:
     """Ask, judge, write. Raises TrainingError, after writing, where too many answers are missing."""
+    # First: whose prompts lie here must be known however early it is stopped (`data.forgetting`).
+    (work.folder / ASKED).write_bytes(encoded(asked))
     path = work.folder / "set.jsonl"
     path.touch(mode=0o600)
     path.write_bytes(b"".join(encoded(item) for item in prompts.items))

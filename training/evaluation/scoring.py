@@ -15,8 +15,9 @@ from typing import Literal, Protocol
 import aiohttp
 from msgspec.structs import replace
 
+from gateway.calibrate.scoring import find_scorer
 from gateway.config import Config
-from gateway.upstreams import read_upstreams
+from gateway.errors import ConfigError, StartError
 from scorers.client import ScorerClient
 from scorers.contract import Score, ScoreRequest, ScorerInfo
 from scorers.errors import ScorerError
@@ -80,7 +81,11 @@ async def opened(
         raise TrainingError(
             f"{named!r} is no folder, and where scorers run is not known: name a configuration with --config."
         )
-    running = await _find(named, config, session)
+    try:
+        there = await find_scorer(config, named, session)
+    except (StartError, ConfigError) as error:
+        raise TrainingError(f"{named!r} is no folder, and no scorer that runs: {error}") from None
+    running = Running(there.client, there.info)
     wanted = {"reward": "value", "judge": "value", "safety": "categories"}[kind]
     if running.info.gives != wanted:
         raise TrainingError(f"The scorer {named} gives no {wanted}: it cannot be the evaluation's {kind} model.")
@@ -93,25 +98,6 @@ async def opened(
 def _folder(named: str) -> Path | None:
     folder = Path(named).absolute()
     return folder if folder.is_dir() else None
-
-
-async def _find(name: str, config: Config, session: aiohttp.ClientSession) -> Running:
-    known: set[str] = set()
-    reasons: list[str] = []
-    for endpoint in {one.url: one for one in read_upstreams(config).scorers.values()}.values():
-        client = ScorerClient(endpoint, session)
-        try:
-            infos = await client.scorers()
-        except ScorerError as error:
-            reasons.append(str(error))
-            continue
-        known |= {info.id for info in infos}
-        for info in infos:
-            if info.id == name:
-                return Running(client, info)
-    if known or not reasons:
-        raise TrainingError(f"There is no folder and no running scorer {name!r}; there is {', '.join(sorted(known))}.")
-    raise TrainingError(reasons[0])
 
 
 @asynccontextmanager

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from gateway.config import Config, load
 from gateway.launch.demo import DEMO_MODELS, PROJECT
 from gateway.log.source import DEFAULT_CONFIGS
 from gateway.shared.command_line import plain, print_table, read_changes
+from gateway.shared.progress import bar
 from training.data.finding import find_snapshot
 from training.data.places import home_of, make_folder, reward_models_of
 from training.errors import TrainingError
@@ -168,8 +169,7 @@ def _time(seconds: float) -> str:
 
 @contextmanager
 def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as shown:
+    with bar() as shown:
         task = shown.add_task(what, total=total)
         yield lambda count: shown.advance(task, count)
 

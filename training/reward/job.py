@@ -76,7 +76,9 @@ def _manifest(
     wanted: dict[str, Split] = {"train": split, "calibration": "calibration"}
     for name, of in wanted.items():
         encoder = RowEncoder(Path(base.folder), settings.max_length)
-        inputs[name] = write_rows(scratch, name, encoder.encode(_told(_rows(snapshot, of), progress)))
+        rows = _told(_rows(snapshot, of), progress)
+        chosen = (row for row in rows if not settings.sources or row.side.source in settings.sources)
+        inputs[name] = write_rows(scratch, name, encoder.encode(chosen))
         if name == "train":
             left_out = dict(sorted(encoder.left_out.items()))
     return JobManifest(

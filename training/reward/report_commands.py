@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gateway.shared.command_line import plain, print_json, print_table
+from gateway.shared.progress import bar
 from training.data.finding import find_snapshot, home_at
 from training.data.places import NAME_DIGITS, reward_models_of
 from training.errors import TrainingError
@@ -192,7 +191,6 @@ def _show_comparison(found: "Comparison", margin: float, as_json: bool) -> None:
 
 @contextmanager
 def _bar(what: str) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as shown:
+    with bar() as shown:
         task = shown.add_task(what, total=None)
         yield lambda count: shown.advance(task, count)

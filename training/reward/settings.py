@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from training.data.rows import Source
+
 
 class RewardSettings(BaseModel):
     """What decides the weights, beside the rows, the base and the seed."""
@@ -28,6 +30,9 @@ class RewardSettings(BaseModel):
     )
     warm_up: float = Field(0.05, ge=0, lt=1, description="Share of the steps in which the rate rises; it then falls.")
     decay: float = Field(0.01, ge=0, description="AdamW's weight decay.")
+    sources: list[Source] = Field(
+        [], description="Learn from rows of these sources alone; empty: all. [curated] makes a reference for `defend`."
+    )
     max_length: int = Field(2048, ge=8, description="Tokens; rows that are longer are left out and counted.")
     margins: bool = Field(
         True, description="Ask for a larger difference where people said that the answer is much better."

@@ -128,7 +128,7 @@ def test_what_else_was_made_of_it_goes_too(config: Path, redis_server: RedisServ
     snapshot, home = made(config).manifest.id, config.parent / "training"
     for other, kept in ((snapshot, False), ("another", True)):
         for name, content in (
-            (f"evaluations/{other}/result.json", {"asked": {"set": {"snapshot": other}, "a": {}}}),
+            (f"evaluations/{other}/asked.json", {"set": {"snapshot": other}, "a": {}}),
             (f"jobs/{other}/manifest.json", {"kind": "reward", "snapshot": other}),
         ):
             (home / name).parent.mkdir(parents=True)

@@ -76,7 +76,8 @@ def test_an_evaluation_leaves_a_folder_with_all_of_it_and_a_table(server: FakeCh
     said, folder = evaluated(server, nowhere)
     names = {path.name for path in folder.iterdir()} - {".lock"}
     assert names == {
-        "answers.jsonl", "lengths.png", "result.json", "scores.jsonl", "set.jsonl", "verdicts.jsonl", "win_rates.png"
+        "answers.jsonl", "asked.json", "lengths.png", "result.json", "scores.jsonl",
+        "set.jsonl", "verdicts.jsonl", "win_rates.png"
     }  # fmt: skip
     assert (folder / "win_rates.png").read_bytes().startswith(b"\x89PNG")
     result = read_result(folder)

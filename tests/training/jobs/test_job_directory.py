@@ -44,7 +44,9 @@ def test_a_done_job_is_left_as_it_is(tmp_path: Path) -> None:
     job = made(tmp_path / "job")
     write_json(job.metrics, {"done": True})
     job.manifest_file.write_text("this is not read")
+    before = {path: path.read_bytes() for path in sorted(job.folder.rglob("*")) if path.is_file()}
     run_job(job)
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_failure_is_a_sentence_in_the_directory(tmp_path: Path) -> None:

@@ -18,13 +18,13 @@ from training.commands import train_app
 from training.data.layout import open_snapshot
 from training.data.rows import Demonstration, Preference
 from training.errors import TrainingError
-from training.judging import judge as opening
+from training.judging import running
 
 
 @pytest.fixture
 def lawful(monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge that is opened likes the longer answer, and the first position a little."""
-    monkeypatch.setattr(opening, "open_judge", lambda *_, **__: law_judge(by_length(0.3)))
+    monkeypatch.setattr(running, "open_judge", lambda *_, **__: law_judge(by_length(0.3)))
 
 
 def labelled(snapshot: str, home: Path, *more: str, judge: Path = Path("law")) -> str:

@@ -59,6 +59,8 @@ def test_what_is_missing_is_said_with_what_to_do(tmp_path: Path, monkeypatch: py
         ran("nothing")
     with pytest.raises(TrainingError, match="--split"):
         ran(url, "--split", "holdout")
+    with pytest.raises(TrainingError, match="no pairs and no thumbs"):
+        ran(url, "--set", "sources=[curated]")
     with pytest.raises(TrainingError, match="The settings are method, epochs"):
         ran(url, "--set", "epoch=2")
     with pytest.raises(TrainingError, match="--base"):
