@@ -30,10 +30,10 @@ install:  ## make .venv with all that is needed (done by the others when needed)
 	@$(PYTHON) requirements/install.py
 
 test: lint clients  ## lint, then every test (the end-to-end ones start the real stack)
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
 
 test-all: lint clients  ## test, and the slow ones
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 clients: install  ## Node and other makers' clients in .venv/clients, for the tests (done by them when needed)
 	@$(PYTHON) requirements/install.py --clients

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Callable
 
-WITHIN_S = 15.0
+WITHIN_S = 60.0
 
 
 async def until(condition: Callable[[], object], timeout_s: float = WITHIN_S) -> None:

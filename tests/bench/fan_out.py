@@ -31,7 +31,8 @@ import psutil
 from gateway.workers.client import CHAT_PATH
 from gateway.workers.stream import Choice, ChoiceAssembler, read_events
 from tests.e2e.chaos.workers import RealWorker, start_workers
-from tests.e2e.stack import demo_on_free_ports, free_ports
+from tests.e2e.stack import demo_on_free_ports
+from tests.ports import free_ports
 from training.demo.prompts import held_out_prompts
 
 CANDIDATES = (1, 2, 4, 8, 16)

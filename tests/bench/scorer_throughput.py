@@ -45,7 +45,7 @@ from scorers.model_files import ModelFiles, load_files
 from scorers.reward import reward_parts
 from scorers.scorer_settings import Dtype
 from tests.e2e.pooling_workers import CLASSIFY, Served, vllm_servers
-from tests.e2e.stack import free_ports
+from tests.ports import free_ports
 from training.demo.answers import mixed_answer
 from training.demo.prompts import held_out
 

@@ -1,22 +1,14 @@
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from openai import AsyncOpenAI, OpenAI
 from redis.asyncio import Redis
 
+from tests.conftest import MEASURED
 from tests.e2e import stack as stacks
 from tests.e2e.stack import Stack
-
-FIGURES: list[str] = []
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What the end-to-end tests measured, where a reader of the run sees it."""
-    if FIGURES:
-        terminalreporter.section("measured on the real stack")
-        for line in FIGURES:
-            terminalreporter.line(line)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,9 +30,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def report() -> Callable[[str], None]:
+def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Puts a line into the summary of the test run."""
-    return FIGURES.append
+    return partial(record_property, f"{MEASURED}on the real stack")
 
 
 @pytest.fixture

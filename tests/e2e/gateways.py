@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.e2e.stack import PROJECT, Stack, free_ports, written_config
+from tests.e2e.stack import PROJECT, Stack, written_config
+from tests.ports import free_ports
 
 
 @contextmanager

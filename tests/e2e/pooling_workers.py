@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.config import EngineConfig, PolicyConfig
 from tests.e2e.chaos.workers import RealWorker
-from tests.e2e.stack import free_ports
+from tests.ports import free_ports
 
 CLASSIFY = ("--runner", "pooling")
 """For a sequence classifier: `/classify`."""

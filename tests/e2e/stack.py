@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import yaml
 
 from gateway.config import Config, dump
 from gateway.launch.demo import demo_config
+from tests.ports import free_ports
 
 PROJECT = Path(__file__).resolve().parents[2]
 # vLLM, the scorers and Python's imports share two cores while it starts.
@@ -69,17 +69,6 @@ class Stack:
             if process.cmdline()[1:3] == ["-m", "gateway"]
         ]
         return found
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def demo_on_free_ports(data_dir: Path) -> Config:

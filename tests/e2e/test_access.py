@@ -15,7 +15,8 @@ import pytest
 import yaml
 from openai import OpenAI
 
-from tests.e2e.stack import Stack, free_ports, written_config
+from tests.e2e.stack import Stack, written_config
+from tests.ports import free_ports
 
 # Keys of another database: the stack's own gateway stays as open as the other tests expect it.
 DATABASE = 5

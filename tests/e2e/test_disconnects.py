@@ -16,7 +16,8 @@ from redis.asyncio import Redis
 from gateway.log import streams
 from gateway.log.records import Interaction
 from tests.e2e.gateways import running_sequences, second_gateway
-from tests.e2e.stack import Stack, free_ports
+from tests.e2e.stack import Stack
+from tests.ports import free_ports
 
 LONG: dict[str, Any] = {
     "model": "bestow-demo",

@@ -15,8 +15,9 @@ from gateway.config import EngineConfig, PolicyConfig
 from gateway.launch.machine import look
 from gateway.launch.parts import worker_part
 from tests.e2e.gateways import second_gateway
-from tests.e2e.stack import PROJECT, READY_WITHIN_S, Stack, free_ports
+from tests.e2e.stack import PROJECT, READY_WITHIN_S, Stack
 from tests.openai_spec.validators import validate
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.slow
 

@@ -31,7 +31,8 @@ from scorers.model_path import LoadError
 from scorers.scorer_settings import GenerativeSafetyConfig, ProcessConfig, RewardConfig, SafetyConfig, VllmConfig
 from scorers.settings import ScorerServerConfig
 from tests.e2e.pooling_workers import CLASSIFY, GENERATE, STEPS, Served, vllm_servers
-from tests.e2e.stack import PROJECT, free_ports
+from tests.e2e.stack import PROJECT
+from tests.ports import free_ports
 from tests.scorers.guards.guard_models import make_guard
 from tests.scorers.models import (
     STEP_TOKEN,

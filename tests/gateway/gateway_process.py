@@ -21,7 +21,7 @@ from gateway.log.records import Interaction, decode_interaction
 from gateway.log.segment import load
 from tests.fakes import FakeScorers, FakeWorker
 from tests.gateway.harness import config_for
-from tests.gateway.launch.launch_stubs import free_port
+from tests.ports import free_port
 
 WITHIN_S = 60.0
 MESSAGES = [{"role": "user", "content": "hi"}]

@@ -16,8 +16,8 @@ from gateway.log.connection import connect
 from scorers.tls import trusting
 from tests.certificates import Authority
 from tests.fakes import FakeScorers, FakeWorker, serve
-from tests.gateway.launch.launch_stubs import free_port
 from tests.gateway.log.conftest import RedisServer
+from tests.ports import free_port
 
 WORKER_KEY, SCORER_KEY, PASSWORD = "sk-worker-4711", "sk-scorer-0815", "secret-of-redis"
 ENVIRONMENT = {"SCORER_KEY_OF_A_TEST": SCORER_KEY}

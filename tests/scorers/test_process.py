@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from scorers.client import ScorerClient
 from scorers.contract import ScoreRequest
 from scorers.tls import trusting
 from tests.certificates import Authority
+from tests.ports import free_port
 from tests.scorers.models import CONTROL
 
 
@@ -26,12 +26,6 @@ def command(config: Path, *more: str) -> list[str]:
 
 def run(config: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(config, *more), capture_output=True, text=True, timeout=60, check=False)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

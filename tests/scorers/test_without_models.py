@@ -10,8 +10,9 @@ import aiohttp
 
 from scorers.client import ScorerClient
 from scorers.contract import ScoreRequest
+from tests.ports import free_port
 from tests.scorers.guards.moderation_fake import NAMES, FakeModeration, serving
-from tests.scorers.test_process import command, free_port
+from tests.scorers.test_process import command
 
 # Python imports it at its own start, before anything else.
 NO_TORCH = """\

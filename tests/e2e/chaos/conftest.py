@@ -3,7 +3,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.chaos.workers import RealWorker, start_workers
-from tests.e2e.stack import Stack, free_ports
+from tests.e2e.stack import Stack
+from tests.ports import free_ports
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,9 @@ from gateway.access.cache import cache_file, save
 from gateway.access.snapshot import Snapshot
 from gateway.config import dump
 from tests.bench.gateway_process import gateway_process
-from tests.e2e.stack import free_ports
 from tests.fakes import FakeScorers, FakeWorker, serve
 from tests.gateway.harness import config_for
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.slow
 

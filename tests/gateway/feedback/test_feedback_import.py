@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,8 @@ async def test_a_dry_run_says_the_same_and_stores_nothing(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("created", "says"),
     [
-        (time.time() + 3600, "future"),
-        (time.time() - 86_400, "before the answer"),
+        (timedelta(hours=1), "future"),
+        (timedelta(days=-1), "before the answer"),
         ("yesterday", "no time"),
         ("2026-01-31T12:00:00", "no time"),
         (1e300, "future"),
@@ -132,8 +133,10 @@ async def test_a_dry_run_says_the_same_and_stores_nothing(tmp_path: Path) -> Non
     ],
 )
 async def test_when_it_was_said_is_checked(tmp_path: Path, created: Any, says: str) -> None:
+    """A timedelta: from now on."""
+    said = time.time() + created.total_seconds() if isinstance(created, timedelta) else created
     async with running_gateway(tmp_path) as gateway:
-        _, answer = await post(gateway, lines(thumb(issued(gateway), created=created)))
+        _, answer = await post(gateway, lines(thumb(issued(gateway), created=said)))
         [line] = answer["data"]
         assert line["error"]["param"] == "created"
         assert any(word in line["error"]["message"] for word in says.split("|"))

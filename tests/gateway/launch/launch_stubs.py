@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from gateway.launch.parts import Part
 from gateway.launch.probe import HttpReady
+from tests.ports import free_port
 
 # Arguments: port, folder for notes, name, then any of: fork, stubborn, fail-start, new-session.
 SERVER = """
@@ -39,12 +39,6 @@ class Page(http.server.BaseHTTPRequestHandler):
 (notes / f"{name}.pid").write_text(str(os.getpid()))
 http.server.ThreadingHTTPServer(("127.0.0.1", port), Page).serve_forever()
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def command(port: int, notes: Path, name: str, *modes: str) -> tuple[str, ...]:

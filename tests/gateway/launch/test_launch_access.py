@@ -26,7 +26,8 @@ from scorers.endpoint import Endpoint
 from scorers.settings import Tls
 from scorers.tls import client_context, server_context, trusting
 from tests.certificates import Authority
-from tests.gateway.launch.launch_stubs import free_port, wait_for
+from tests.gateway.launch.launch_stubs import wait_for
+from tests.ports import free_port
 
 KEY = "sk-secret-4711"
 WHERE = "policies.p.workers.0"

@@ -21,7 +21,8 @@ from gateway.launch.ports import Need, is_free
 from gateway.log.connection import RedisAddress
 from scorers.endpoint import Endpoint
 from scorers.scorer_settings import ModerationEndpoint, VllmConfig
-from tests.gateway.launch.launch_stubs import free_port, wait_for
+from tests.gateway.launch.launch_stubs import wait_for
+from tests.ports import free_port
 
 
 @asynccontextmanager

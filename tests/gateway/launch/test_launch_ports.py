@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gateway.launch.ports import Need, conflicts, holder, is_free
 from gateway.launch.process import Child
-from tests.gateway.launch.launch_stubs import command, free_port, pid_in, wait_for
+from tests.gateway.launch.launch_stubs import command, pid_in, wait_for
+from tests.ports import free_port
 
 
 def test_a_free_port_is_free_and_a_taken_one_is_not() -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateway.launch.process import Child, tail
-from tests.gateway.launch.launch_stubs import alive, command, free_port, pid_in, wait_for
+from tests.gateway.launch.launch_stubs import alive, command, pid_in, wait_for
+from tests.ports import free_port
 
 HOLDER = """
 import asyncio, json, sys

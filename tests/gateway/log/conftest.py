@@ -1,7 +1,6 @@
 """A real redis-server of one's own for each test that asks, and records to log."""
 
 import os
-import random
 import shutil
 import signal
 import socket
@@ -18,6 +17,7 @@ from redis.asyncio import Redis
 from gateway.log.connection import connect
 from tests.gateway.log.log_samples import SECRET
 from tests.gateway.log.redis_fleets import Cluster, Watched
+from tests.ports import free_port
 
 
 def redis_binary() -> str:
@@ -27,26 +27,6 @@ def redis_binary() -> str:
     if not found:
         pytest.skip("no redis-server beside Python or on the path")
     return found
-
-
-def free_port() -> int:
-    """Of this machine's own address, and so that the port of a cluster's bus (10,000 up) is free too.
-
-    Both are below those that connections get by themselves (from 32,768): else any of them could take it meanwhile.
-    """
-    while True:
-        port = random.SystemRandom().randrange(10_000, 22_768)
-        if _free(port) and _free(port + 10_000):
-            return port
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 class RedisServer:

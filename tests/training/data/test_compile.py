@@ -101,6 +101,12 @@ def test_a_prompt_is_a_row_once_for_each_split_of_those_who_asked() -> None:
     ]
 
 
+def test_a_prompt_keeps_the_expected_answer_that_its_request_gave() -> None:
+    [with_one] = compiled(joined(interaction(1, "Hi.", reference="42"))).prompt
+    [without] = compiled(joined(interaction(1, "Hi."))).prompt
+    assert (with_one.reference, without.reference) == ("42", None)
+
+
 def test_a_prompt_that_a_guard_flagged_gives_nothing() -> None:
     refused = interaction(1, outcome="refused_prompt", prompt_verdict=FLAGGED)
     rows = compiled(joined(refused, vote("thumbs", False)))

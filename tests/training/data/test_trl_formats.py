@@ -40,11 +40,13 @@ def load(dataset: Dataset, folder: Path) -> Any:
     return datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(folder / "cache"))
 
 
+# What TRL passes on, to the loss or to reward functions.
+EXTRA = ("margin", "reference")
 COLUMNS: dict[Dataset, list[str]] = {
     "preference": ["prompt", "chosen", "rejected", "margin"],
     "unpaired": ["prompt", "completion", "label"],
     "demonstration": ["prompt", "completion"],
-    "prompt": ["prompt"],
+    "prompt": ["prompt", "reference"],
 }
 
 
@@ -59,8 +61,8 @@ def test_trl_takes_the_rows_for_conversations_of_its_own_formats(tmp_path: Path)
         assert loaded.num_rows == len(rows().of(dataset)) > 0
         for example in loaded:
             assert is_conversational(example)
-            rendered = apply_chat_template({key: example[key] for key in columns if key != "margin"}, tokenizer)
-            assert all(isinstance(rendered[key], str) for key in columns if key not in ("margin", "label"))
+            rendered = apply_chat_template({key: example[key] for key in columns if key not in EXTRA}, tokenizer)
+            assert all(isinstance(rendered[key], str) for key in columns if key not in (*EXTRA, "label"))
 
 
 def test_every_pair_has_a_margin(tmp_path: Path) -> None:
