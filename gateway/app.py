@@ -8,6 +8,7 @@ from functools import partial
 from http import HTTPStatus
 
 import aiohttp
+import msgspec
 from fastapi import FastAPI
 from redis.asyncio import Redis
 from starlette.exceptions import HTTPException
@@ -44,6 +45,12 @@ from gateway.log.erase.runner import EraseRunner
 from gateway.log.privacy.policy import TenantLog
 from gateway.log.privacy.treatment import policies_of
 from gateway.log.writer import RecordLog
+from gateway.release.controller import ReleaseController
+from gateway.release.evidence import EvidenceStore
+from gateway.release.leader import Leader
+from gateway.release.metrics import ReleaseMetrics
+from gateway.release.routes import Releases
+from gateway.release.telling import MoveWebhooks
 from gateway.scoring import ScorerHandle
 from gateway.serving import ChatService
 from gateway.signing import Signer, load_secret
@@ -68,7 +75,7 @@ _MOST_SHOWN = 200
 def create_app(config: Config) -> FastAPI:
     """The ASGI application. Raises ConfigError where the configuration leaves out what a gateway needs."""
     check_complete(config)
-    check_secrets(config.feedback.webhooks)
+    check_secrets([*config.feedback.webhooks, *config.release.webhooks])
     upstreams = read_upstreams(config)
     warn_of_unverified(config)
     metrics = Metrics()
@@ -143,11 +150,32 @@ async def _start(app: FastAPI, config: Config, upstreams: Upstreams, metrics: Me
     app.state.control = control
     await control.start()
     stack.push_async_callback(control.close)
+    releases = Releases(redis, config, pools, scorers, metrics.registry)
+    app.state.releases = releases
+    await releases.start()
+    stack.push_async_callback(releases.close)
     shadow = ShadowScoring(scorers, log.accept, redis, metrics.registry)
     app.state.shadow = shadow
     await shadow.start()
     stack.push_async_callback(shadow.close)
-    readiness = Readiness(pools, lambda: scorers.needed(profiles.deciding()), log, metrics)
+    release_metrics = ReleaseMetrics(metrics.registry, lambda: releases.state, releases.now)
+    moves = MoveWebhooks(config.release.webhooks, session, release_metrics)
+    stack.push_async_callback(moves.close)
+    controller = ReleaseController(
+        config,
+        releases,
+        Leader(redis, least=lambda: releases.state.fence),
+        EvidenceStore(redis, releases, app.state.log_archive, metrics.registry),
+        app.state.fleet,
+        control,
+        shadow,
+        release_metrics,
+        moves.tell,
+    )
+    app.state.controller = controller
+    await controller.start()
+    stack.push_async_callback(controller.close)
+    readiness = Readiness(pools, lambda: scorers.needed(profiles.deciding() | releases.ranking()), log, metrics)
     await readiness.start()
     stack.push_async_callback(readiness.close)
     rules = Rules(is_loopback(config.gateway.host), config.gateway.allow_anonymous)
@@ -179,6 +207,7 @@ async def _start(app: FastAPI, config: Config, upstreams: Upstreams, metrics: Me
         profiles,
         ModelDirectory(config),
         control.cards,
+        releases,
         log,
         signer,
         metrics,
@@ -211,10 +240,16 @@ async def _start_log(app: FastAPI, config: Config, redis: Redis, metrics: Metric
 
 
 def _tenant_log(app: FastAPI, name: str) -> TenantLog | None:
-    """What a tenant lets the log keep; None while keys and tenants are not known, when nobody is let in either."""
+    """What a tenant lets the log keep; None while keys and tenants are not known, when nobody is let in either.
+
+    In safe mode nothing is learnt from.
+    """
     access: Access | None = getattr(app.state, "access", None)
     tenant = access.tenant(name) if access else None
-    return tenant.log if tenant else None
+    if tenant is None:
+        return None
+    releases: Releases = app.state.releases
+    return msgspec.structs.replace(tenant.log, training="none") if releases.state.safe_mode else tenant.log
 
 
 def _added(server: ScorerClient, metrics: Metrics, name: str, version: str) -> ScorerHandle:

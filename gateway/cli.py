@@ -148,6 +148,7 @@ _group("strategies", "List the decoding strategies and their options", "gateway.
 _group("erase", "Erase a person: from Redis, journals, archive, caches", "gateway.log.erase.commands")
 _group("hold", "Legal holds: what must not be erased until they are taken off", "gateway.log.erase.commands")
 _group("calibrate", "Measure what a model gains by more answers, and what numbers mean", "gateway.calibrate.commands")
+_group("release", "Versions and releases: list, try on some users, promote, roll back", "gateway.release.commands")
 _group("train", "Make datasets of the log, and models of datasets", "training.commands")
 _group("simulate", "Let simulated people ask and vote, for demos and load", "training.simulation.commands")
 

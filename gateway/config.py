@@ -17,6 +17,7 @@ from gateway.log import redis_url
 from gateway.log.privacy.kinds import KINDS
 from gateway.log.privacy.plugins import check as check_redactors
 from gateway.profile_settings import ProfileConfig, check_scorers, listed
+from gateway.release.settings import ReleaseConfig
 from scorers.scorer_settings import UNKNOWN_KIND, ScorerConfig, location, no_such_kind
 from scorers.settings import (
     Name,
@@ -357,6 +358,7 @@ class Config(Section):
         {}, description="Named settings; applications get one by the model they name."
     )
     models: dict[Name, ModelConfig] = Field({}, description="The public names: what an application puts in `model`.")
+    release: ReleaseConfig = Field(ReleaseConfig(), description="How a better policy or reward model reaches users.")
 
     @model_validator(mode="after")
     def _names_resolve(self) -> "Config":

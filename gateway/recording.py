@@ -16,6 +16,7 @@ from gateway.log.records import (
     Comparison,
     Interaction,
     Outcome,
+    ReleaseRecord,
     Round,
     ScoreRecord,
     Selection,
@@ -94,6 +95,7 @@ def interaction_of(
         rounds=round_records(decision.rounds, keep_token_ids=keep_token_ids) if decision else [],
         training=exchange.training,
         comparison=_comparison(answer),
+        release=None if plan.route.record == ReleaseRecord() else plan.route.record,
     )
 
 

@@ -20,7 +20,7 @@ from gateway.answers import Answer, Comparison, Piece, Refused
 from gateway.api.protocol import ChatRequest
 from gateway.comparison.pair import Draw, Pair, pair_of
 from gateway.comparison.reading import read_again
-from gateway.config import Config
+from gateway.config import Config, ModelConfig
 from gateway.control.cards import CardStore
 from gateway.control.plan import Plan, make_plan
 from gateway.control.profiles import ModelDirectory, ProfileStore
@@ -41,6 +41,7 @@ from gateway.errors import (
     ContentBlocked,
     ContextTooLong,
     DeadlineExceeded,
+    Forbidden,
     GuardUnavailable,
     WorkerError,
 )
@@ -51,6 +52,8 @@ from gateway.ids import tagged
 from gateway.log.records import Message, Outcome, Timings, Verdict
 from gateway.log.writer import RecordLog
 from gateway.recording import count_interaction, interaction_of, milliseconds, since
+from gateway.release.route import RELEASE_UNAVAILABLE, Route, unit_of
+from gateway.release.routes import Releases
 from gateway.scoring import Conversation, ScorerHandle
 from gateway.signing import Signer
 from gateway.tasks import end
@@ -77,6 +80,7 @@ class ChatService:
         profiles: ProfileStore,
         models: ModelDirectory,
         cards: CardStore,
+        releases: Releases,
         log: RecordLog,
         signer: Signer,
         metrics: Metrics,
@@ -90,23 +94,38 @@ class ChatService:
         self.profiles = profiles
         self.models = models
         self.cards = cards
+        self.releases = releases
         self.log = log
         self.signer = signer
         self.metrics = metrics
         self.shadow = shadow
         self.now = now
         self.laws = RewardLaws()
-        self._policy_versions = {name: policy.version for name, policy in config.policies.items()}
 
     def begin(self, request: ChatRequest, completion_id: str, caller: Caller) -> "Exchange":
-        """Raises ModelNotFound, Forbidden or BadRequest; nothing was spent or logged then.
+        """Raises ModelNotFound, Forbidden, NotFound or BadRequest; nothing was spent or logged then.
 
         The exchange's id is `answer_id`'s.
         """
         timeout_s = self.config.gateway.request_timeout_s
-        plan = make_plan(request, caller, self.models, self.profiles, self._policy_versions, timeout_s)
+        model = self.models.get(request.model, caller)
+        plan = make_plan(request, caller, model, self._route(request, caller, model), self.profiles, timeout_s)
         identifier = self.answer_id(completion_id, request.model, caller.tenant, store=request.store)
         return Exchange(self, request, plan, identifier, caller.tenant)
+
+    def _route(self, request: ChatRequest, caller: Caller, model: ModelConfig) -> Route:
+        """The release that answers. Raises Forbidden, NotFound."""
+        wish = request.guidance.policy
+        if wish is None:
+            user = unit_of(caller.tenant, self.signer.hash_user(request.user))
+            return self.releases.route(request.model, model, user)
+        if not caller.operates:
+            raise Forbidden(
+                "guidance.policy: what is not released is for operators alone, with an admin key of the tenant default",
+                param="guidance.policy",
+                code="policy_forbidden",
+            )
+        return self.releases.pinned(request.model, model, wish)
 
     def answer_id(self, identifier: str, model: str, tenant: str, *, store: bool) -> str:
         """An id as an answer of such a request has it: it tells every gateway whether anything is kept of it."""
@@ -501,6 +520,8 @@ class Exchange:
         decision: Decision | None,
         pair: Pair | None = None,
     ) -> Answer:
+        if judged and self.plan.route.fallback:
+            degraded = degraded or RELEASE_UNAVAILABLE
         completion_tokens = sum(one.candidate.completion_tokens for one in delivered)
         released = decision.released_tokens if decision else None
         answer = Answer(

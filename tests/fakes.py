@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from scorers.live_settings import fingerprint
+from tests.ports import free_port
 
 KNOWN_SAMPLING = frozenset(
     {
@@ -62,7 +63,7 @@ class FakeWorker:
 
     What /metrics says: `running` and `running_elsewhere` (others' requests) as one, `waiting`, `kv_usage`, `kv_blocks`
     of 16 tokens; metrics: the whole page instead. adapters: those loaded, name -> path. broken_adapters: paths at
-    which vLLM finds none.
+    which vLLM finds none. aliases: more names of its weights, as of several --served-model-name.
     """
 
     model: str = "policy"
@@ -91,6 +92,7 @@ class FakeWorker:
     kv_blocks: int = 6250
     metrics: str | None = None
     lora: bool = True
+    aliases: Sequence[str] = ()
     adapters: MutableMapping[str, str] = field(default_factory=dict)
     broken_adapters: MutableSet[str] = field(default_factory=set)
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -134,7 +136,7 @@ class FakeWorker:
         await _until(lambda: not self.hang)
 
     def _serves(self, model: Any) -> bool:
-        return model == self.model or model in self.adapters
+        return model in (self.model, *self.aliases) or model in self.adapters
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response()
@@ -159,7 +161,8 @@ class FakeWorker:
             {"id": name, **card, "root": path, "parent": self.model, "max_model_len": None}
             for name, path in self.adapters.items()
         ]
-        return web.json_response({"object": "list", "data": [{"id": self.model, **card, **base}, *adapters]})
+        own = [{"id": name, **card, **base} for name in (self.model, *self.aliases)]
+        return web.json_response({"object": "list", "data": [*own, *adapters]})
 
     async def _load_adapter(self, request: web.Request) -> web.Response:
         body = await request.json(loads=_strict)
@@ -769,9 +772,9 @@ class _Listener:
     site: web.TCPSite | None = None
 
     async def open(self) -> None:
+        self.port = self.port or free_port()
         self.site = web.TCPSite(self.runner, "127.0.0.1", self.port, ssl_context=self.tls)
         await self.site.start()
-        self.port = self.runner.addresses[0][1]
 
     async def close(self) -> None:
         assert self.site is not None and self.runner.server is not None

@@ -39,6 +39,11 @@ class Caller:
         return self.profiles is None or name in self.profiles
 
     @property
+    def operates(self) -> bool:
+        """Whether they manage what all tenants share."""
+        return self.has("admin") and self.tenant == DEFAULT_TENANT
+
+    @property
     def actor(self) -> str:
         """As it is written down beside a change."""
         return f"key:{self.key_id}" if self.key_id else "anonymous"

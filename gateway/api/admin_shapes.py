@@ -112,6 +112,7 @@ class WorkerObject(Strict):
     changed: Annotated[ChangeNote | None, says("Who drained it, or else added it.")]
     version: Annotated[str | None, says("vLLM's; null: not known yet.")]
     adapters: Annotated[list[str], says("LoRA adapters that it has.")]
+    alias: Annotated[str | None, says("The version of the policy whose full weights it was started with, if another.")]
     max_model_len: Annotated[int | None, says("Its context length, in tokens.")]
     breaker: Annotated[
         Literal["closed", "open", "half_open"],

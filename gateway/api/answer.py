@@ -18,6 +18,8 @@ def start_headers(plan: Plan, reward_model: str | None) -> dict[str, str]:
         "x-bestow-profile": plan.profile.version,
         "x-bestow-policy": plan.policy_version,
         "x-bestow-reward-model": reward_model or "none",
+        **({"x-bestow-release": str(plan.route.release)} if plan.route.release else {}),
+        **({"x-bestow-safe-mode": "on"} if plan.route.safe_mode else {}),
     }
 
 
@@ -115,6 +117,11 @@ def guidance(answer: Answer) -> dict[str, Any]:
         "usage": usage_of(answer.prompt_tokens, answer.sampled_tokens),
         "feedback_token": answer.feedback_token,
     }
+    route = answer.plan.route
+    if route.release:
+        receipt["release"] = route.release
+    if route.safe_mode:
+        receipt["safe_mode"] = True
     if answer.comparison:
         receipt["comparison"] = {
             "token": answer.comparison.token,

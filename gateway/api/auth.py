@@ -1,5 +1,7 @@
 """The door of every endpoint: `caller = caller_of(request, "chat")`, before anything else is done."""
 
+from dataclasses import replace
+
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
@@ -25,14 +27,16 @@ def caller_of(request: Request, scope: Scope) -> Caller:
         if caller.key_id is None:
             raise missing()
         raise Forbidden(f"this API key has the scopes {', '.join(sorted(caller.scopes))}; this needs the scope {scope}")
-    if caller.key_id is None and scope in PRIVILEGED:
+    if caller.key_id is None and caller.scopes & PRIVILEGED:
         peer = request.client.host if request.client else None
         if not from_this_machine(peer, request.headers):
-            raise Forbidden(
-                "without API keys this can only be called from this machine, at its own address (such as "
-                "http://127.0.0.1), and by no page of another site; make a key with `bestow keys create --name NAME "
-                "--scope admin`"
-            )
+            if scope in PRIVILEGED:
+                raise Forbidden(
+                    "without API keys this can only be called from this machine, at its own address (such as "
+                    "http://127.0.0.1), and by no page of another site; make a key with `bestow keys create --name "
+                    "NAME --scope admin`"
+                )
+            caller = replace(caller, scopes=caller.scopes - PRIVILEGED)
     set_caller(request, caller)
     return caller
 

@@ -25,6 +25,8 @@ EXPOSED = (
     "x-bestow-profile",
     "x-bestow-policy",
     "x-bestow-reward-model",
+    "x-bestow-release",
+    "x-bestow-safe-mode",
     "x-bestow-candidates",
     "x-bestow-reward",
     "x-bestow-degraded",

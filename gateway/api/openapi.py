@@ -74,6 +74,8 @@ _HEADERS: dict[str, tuple[str, Json]] = {
     "x-bestow-profile": ("`guidance.profile`.", {"type": "string"}),
     "x-bestow-policy": ("`guidance.policy`.", {"type": "string"}),
     "x-bestow-reward-model": ("`guidance.reward_model`, or `none`.", {"type": "string"}),
+    "x-bestow-release": ("`guidance.release`, where it is something.", {"type": "integer"}),
+    "x-bestow-safe-mode": ("`guidance.safe_mode`, where it is on.", {"const": "on"}),
     "x-bestow-candidates": ("How many candidates were sampled; not known when a stream starts.", {"type": "integer"}),
     "x-bestow-reward": ("The delivered answer's reward, where it has one.", {"type": "number"}),
     "x-bestow-degraded": ("`guidance.degraded`, where it is something.", {"type": "string"}),

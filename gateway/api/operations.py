@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from gateway.api import admin_shapes, shapes
+from gateway.api import admin_shapes, release_shapes, shapes
 from gateway.control.control import ScorerNotLoaded
 from gateway.errors import (
     ApiError,
@@ -192,7 +192,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "admin", admin_shapes.AdapterObject, (*SENT, Conflict, AdapterNotLoaded), status=201
     ),
     ("DELETE", "/admin/v1/adapters/{policy}/{name}"): Operation(
-        "admin", admin_shapes.DeletedAdapter, (*CALLED, BadRequest, NotFound), query=_REASON
+        "admin", admin_shapes.DeletedAdapter, (*CALLED, BadRequest, NotFound, Conflict), query=_REASON
     ),
     ("GET", "/admin/v1/profiles"): Operation("admin", admin_shapes.ProfileList, CALLED),
     ("GET", "/admin/v1/profiles/{name}"): Operation("admin", admin_shapes.ProfileObject, (*CALLED, NotFound)),
@@ -226,6 +226,21 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("PUT", "/admin/v1/models/{model}/card"): Operation("admin", admin_shapes.ModelCardObject, (*SENT, ModelNotFound)),
     ("DELETE", "/admin/v1/models/{model}/card"): Operation(
         "admin", admin_shapes.DeletedCard, (*CALLED, BadRequest, NotFound), query=_REASON
+    ),
+    ("GET", "/admin/v1/releases"): Operation("admin", release_shapes.ReleaseList, CALLED),
+    ("GET", "/admin/v1/releases/{model}"): Operation("admin", release_shapes.ReleaseObject, (*CALLED, ModelNotFound)),
+    ("POST", "/admin/v1/releases/{model}"): Operation(
+        "admin", release_shapes.ReleaseObject, (*SENT, ModelNotFound, Conflict), status=202
+    ),
+    **{
+        ("POST", f"/admin/v1/releases/{{model}}/{act}"): Operation(
+            "admin", release_shapes.ReleaseObject, (*SENT, ModelNotFound, NotFound, Conflict)
+        )
+        for act in ("promote", "rollback", "veto", "hold", "resume")
+    },
+    ("POST", "/admin/v1/safe-mode"): Operation("admin", release_shapes.SafeModeObject, SENT),
+    ("DELETE", "/admin/v1/safe-mode"): Operation(
+        "admin", release_shapes.SafeModeObject, (*CALLED, BadRequest), query=_REASON
     ),
     ("GET", "/healthz"): Operation("health", shapes.Health, open=True),
     ("GET", "/readyz"): Operation(

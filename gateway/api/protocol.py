@@ -68,6 +68,14 @@ class GuidanceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bestow's own part of a request, under the key `guidance`. The profile bounds what may be asked for."""
 
     profile: Annotated[str | None, says("Another profile than the model's.")] = None
+    policy: Annotated[
+        str | None,
+        says(
+            "Certain weights of the model's policy, by the name that its workers have them under (`demo-policy-v2`), "
+            "or the policy's own name. For operators alone, who try what is not released: an admin key of the tenant "
+            "`default`."
+        ),
+    ] = None
     strategy: Annotated[str | None, says("The strategy that is expected; another than the profile's is a 400.")] = None
     n: Annotated[int | None, says("How many candidates are sampled and judged.", minimum=1)] = None
     budget: Annotated[Budget | None, says("How much the search may cost.")] = None

@@ -140,7 +140,8 @@ class Guidance(Strict):
         says(
             "Why this is less than was asked for: `deadline` (the best so far), `reward_unavailable` (the first safe "
             "one, or the best by the stages before), `prune_unavailable`, `fewer_safe`, `guard_unavailable`, "
-            "`no_answer` (a vote found none to count), ...; null: it is not."
+            "`no_answer` (a vote found none to count), `release_unavailable` (no worker has the release that this user "
+            "should get: another one answered), ...; null: it is not."
         ),
     ]
     usage: Annotated[Usage, says("Tokens of all candidates; `usage` beside it counts what was delivered.")]
@@ -151,6 +152,13 @@ class Guidance(Strict):
             "it, so it takes none."
         ),
     ]
+    release: Annotated[
+        int | UnsetType, says("The number of the release that answered; absent: the configuration's own policy.")
+    ] = UNSET
+    safe_mode: Annotated[
+        Literal[True] | UnsetType,
+        says("Operators have switched to the configuration's own policy, without exploring; absent: they have not."),
+    ] = UNSET
     comparison: Annotated[
         Compared | UnsetType,
         says(

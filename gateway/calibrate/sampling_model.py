@@ -21,6 +21,7 @@ from gateway.errors import StartError
 from gateway.log import streams
 from gateway.log.own_requests import is_own, mark
 from gateway.log.records import CandidateRecord, Interaction, Message
+from gateway.shared.together import together
 from gateway.workers.admin_client import AdminClient
 from scorers.contract import ScoreRequest
 from scorers.errors import ScorerError
@@ -175,7 +176,7 @@ async def sample(
                 kept.add(await _answers(gateway, logged, asked, messages))
         done()
 
-    await _together(one(messages) for messages in prompts)
+    await together(one(messages) for messages in prompts)
 
 
 async def _answers(gateway: AdminClient, logged: Logged, asked: Asked, messages: Prompt) -> Sampled:
@@ -271,7 +272,7 @@ async def score_beginnings(
             kept.add(Begun(asked.setup.print, sampled.prompt, list(positions), rewards))
         done()
 
-    await _together(one(messages) for messages in prompts)
+    await together(one(messages) for messages in prompts)
 
 
 async def time_requests(
@@ -288,16 +289,6 @@ async def time_requests(
                     ms = (time.perf_counter() - begun) * 1000
                     kept.add(Timed(asked.setup.print, key[0], n, again, round(ms, 2)))
                 done()
-
-
-async def _together(tasks: Iterable[Any]) -> None:
-    """The first that fails ends the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for one in tasks:
-                group.create_task(one)
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
 
 
 def _seed(messages: Prompt) -> int:

@@ -9,11 +9,13 @@ from typing import Any, Literal
 from gateway.access.caller import Caller
 from gateway.admission.tiers import Tier, tier_of
 from gateway.api.protocol import UNJUDGEABLE, ChatRequest
-from gateway.control.profiles import ModelDirectory, Profile, ProfileStore
+from gateway.config import ModelConfig
+from gateway.control.profiles import Profile, ProfileStore
 from gateway.decoding.registry import strategy
 from gateway.decoding.selection.settings import SelectionConfig
 from gateway.errors import BadRequest, Forbidden
 from gateway.profile_settings import ProfileConfig
+from gateway.release.route import Route
 
 Live = Literal["block", "first"]
 
@@ -22,7 +24,7 @@ Live = Literal["block", "first"]
 class Plan:
     """How one request will be answered.
 
-    model: the public name. adapter: the policy's LoRA adapter that samples, or the policy itself.
+    model: the public name. route: the release that answers, and by which weights; profile: as it holds for that.
     n: candidates sampled in a wave; least: how few that may become while the workers are full.
     deliver: choices the client gets, best first. tier: the class of the request.
     live: what leaves before the answer is whole: one sample as it comes (first), or each block of it as it is chosen.
@@ -35,8 +37,7 @@ class Plan:
 
     model: str
     policy: str
-    policy_version: str
-    adapter: str | None
+    route: Route
     profile: Profile
     strategy: str
     n: int
@@ -55,22 +56,34 @@ class Plan:
     streamable: bool
 
     @property
+    def policy_version(self) -> str:
+        """As on the receipt: name@N."""
+        return self.route.policy_version
+
+    @property
+    def adapter(self) -> str | None:
+        """The name by which workers know the weights that sample; None: the policy's own."""
+        return self.route.served_as
+
+    @property
     def selection(self) -> SelectionConfig:
-        """The profile's rule. With a seed nothing is explored: whoever asks for the same again wants no surprise."""
+        """The profile's rule. With a seed nothing is explored: whoever asks for the same again wants no surprise.
+
+        Nor in safe mode.
+        """
         selection = self.profile.settings.selection
-        return selection if self.seed is None else selection.without_exploring
+        return selection if self.seed is None and not self.route.safe_mode else selection.without_exploring
 
 
 def make_plan(
     request: ChatRequest,
     caller: Caller,
-    models: ModelDirectory,
+    model: ModelConfig,
+    route: Route,
     profiles: ProfileStore,
-    policy_versions: dict[str, int],
     request_timeout_s: float,
 ) -> Plan:
-    """Raises ModelNotFound, Forbidden, or BadRequest naming the field and the limit."""
-    model = models.get(request.model, caller)
+    """Raises Forbidden, or BadRequest naming the field and the limit."""
     wishes = request.guidance
     if wishes.profile is not None and not caller.may_use_profile(wishes.profile):
         raise Forbidden(
@@ -78,7 +91,7 @@ def make_plan(
             param="guidance.profile",
             code="profile_forbidden",
         )
-    profile = profiles.get(wishes.profile or model.profile)
+    profile = route.overlay(profiles.get(wishes.profile or model.profile))
     settings = profile.settings
     if wishes.strategy not in (None, settings.strategy):
         raise BadRequest(
@@ -103,8 +116,7 @@ def make_plan(
     return Plan(
         model=request.model,
         policy=model.policy,
-        policy_version=f"{model.policy}@{policy_versions[model.policy]}{f'+{model.adapter}' if model.adapter else ''}",
-        adapter=model.adapter,
+        route=route,
         profile=profile,
         strategy="greedy" if greedy else settings.strategy,
         n=n,
@@ -118,7 +130,7 @@ def make_plan(
         max_tokens=max_tokens,
         max_tokens_given=request.max_tokens is not None,
         return_candidates=wishes.return_candidates,
-        comparable=live is None and not greedy and _comparable(request, settings),
+        comparable=live is None and not (greedy or route.safe_mode) and _comparable(request, settings),
         sampling=sampling,
         streamable=not (
             set(request.unjudgeable) & (_WHOLE if request.endpoint == "chat" and not request.stream else _UNSTREAMABLE)

@@ -26,22 +26,29 @@ class FeedbackLimitsConfig(Section):
 FlagReason = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-class WebhookConfig(Section):
-    url: Url = Field(description="Where votes are POSTed, signed as Standard Webhooks says.")
+class Receiver(Section):
+    """Who is told of something, signed."""
+
+    url: Url = Field(description="Where it is POSTed, signed as Standard Webhooks says.")
     secret_file: Path = Field(
-        description="File with the secret that signs them, whsec_ and 24 to 64 bytes in base64; to rotate it, two "
-        "lines: both sign. It is read again while the gateway runs."
+        description="File with the secret that signs, whsec_ and 24 to 64 bytes in base64; to rotate it, two lines: "
+        "both sign. It is read again while the gateway runs."
     )
-    kinds: list[FeedbackKind] = Field([], description="Which kinds of feedback; [] means all.")
     timeout_s: float = Field(10.0, gt=0, le=60, description="How long the receiver may take to answer.")
-    plain_http: bool = Field(False, description="Allow http:// to another machine: what people say goes unencrypted.")
+    plain_http: bool = Field(False, description="Allow http:// to another machine: what is told goes unencrypted.")
 
     @model_validator(mode="after")
-    def _is_private(self) -> "WebhookConfig":
+    def _is_private(self) -> "Receiver":
         parts = urlsplit(self.url)
         if parts.scheme != "https" and not self.plain_http and not is_loopback(parts.hostname or ""):
             raise ValueError(f"url: {self.url} is not encrypted: use https://, or say plain_http: true")
         return self
+
+
+class WebhookConfig(Receiver):
+    """Who is told of votes."""
+
+    kinds: list[FeedbackKind] = Field([], description="Which kinds of feedback; [] means all.")
 
 
 class TrustConfig(Section):

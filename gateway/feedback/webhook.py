@@ -25,7 +25,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.errors import ConfigError
-from gateway.feedback.settings import WebhookConfig
+from gateway.feedback.settings import Receiver, WebhookConfig
 from gateway.feedback.webhook_message import body_of, headers_of, read_secrets
 from gateway.feedback.webhook_place import LeaseLost, Place, PlaceStore, Retry
 from gateway.log.archive.reader import Archive
@@ -117,7 +117,7 @@ class Webhooks:
             await self._session.close()
 
 
-def check_secrets(settings: Iterable[WebhookConfig]) -> None:
+def check_secrets(settings: Iterable[Receiver]) -> None:
     """Raises ConfigError for a secret that cannot be read."""
     for one in settings:
         read_secrets(one.secret_file)

@@ -12,25 +12,15 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from gateway.log.keys import webhook_key, webhook_lock_key
+from gateway.shared.lock import Lock
 
 HOLD_MS = 60_000
 _ENTRY = "entry"
 _FAILING = "failing_since"
 _RETRY = "retry:"
 
-# A Redis without memory refuses the first write of a script that could take more; it allows what comes behind one that
-# cannot. If this were refused, a vote that was delivered would be delivered again and again.
-_TAKE = """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then
-  return 0
-end
-redis.call('DEL', KEYS[1])
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
-
-# KEYS: lock, hash. ARGV: token, ms, how many fields to set, their names and values, names to delete.
+# KEYS: lock, hash. ARGV: token, ms, how many fields to set, their names and values, names to delete. Were this refused
+# by a Redis without memory, a vote that was delivered would be delivered again and again: see `shared.lock`.
 _SAVE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('LOCKLOST another gateway has taken over')
@@ -43,13 +33,6 @@ for i = 4, 2 + 2 * set, 2 do
 end
 for i = 4 + 2 * set, #ARGV do
   redis.call('HDEL', KEYS[2], ARGV[i])
-end
-return 1
-"""
-
-_RELEASE = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-  redis.call('DEL', KEYS[1])
 end
 return 1
 """
@@ -80,16 +63,15 @@ class PlaceStore:
 
     def __init__(self, redis: Redis, shard: str, name: str, token: str) -> None:
         self._redis = redis
-        self._lock = webhook_lock_key(shard, name)
+        self._lock = Lock(redis, webhook_lock_key(shard, name), token, HOLD_MS, "gateway")
         self._key = webhook_key(shard, name)
-        self._token = token
 
     async def take(self) -> bool:
         """Hold it, for longer where it is held already. False where another does."""
-        return bool(await self._redis.eval(_TAKE, 1, self._lock, self._token, str(HOLD_MS)))
+        return await self._lock.take()
 
     async def release(self) -> None:
-        await self._redis.eval(_RELEASE, 1, self._lock, self._token)
+        await self._lock.release()
 
     async def read(self) -> Place:
         fields: Any = await self._redis.hgetall(self._key)
@@ -125,9 +107,9 @@ class PlaceStore:
             fields[_FAILING] = repr(failing_since)
         pairs = [text for pair in fields.items() for text in pair]
         gone = [_RETRY + key for key in done] + ([_FAILING] if works else [])
-        arguments = (self._token, str(HOLD_MS), str(len(fields)), *pairs, *gone)
+        arguments = (self._lock.token, str(HOLD_MS), str(len(fields)), *pairs, *gone)
         try:
-            await self._redis.eval(_SAVE, 2, self._lock, self._key, *arguments)
+            await self._redis.eval(_SAVE, 2, self._lock.key, self._key, *arguments)
         except ResponseError as error:
             if "LOCKLOST" in str(error):
                 raise LeaseLost("another gateway has taken over") from None

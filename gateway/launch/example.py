@@ -36,13 +36,13 @@ def _field(name: str, field: FieldInfo, value: Any, indent: str) -> Iterator[str
     yield from _comment(f"{field.description} ({kind(field)})" if kind(field) else str(field.description), indent)
     if isinstance(value, BaseModel):
         yield f"{indent}{name}:"
-        yield from _section(value, indent + "  ")
+        yield from section_lines(value, indent + "  ")
     elif isinstance(value, dict) and _section_in(field.annotation):
         yield f"{indent}{name}:" if value else f"{indent}{name}: {{}}"
         for position, (key, entry) in enumerate(value.items()):
             yield f"{indent}  {key}:"
             # The first entry teaches; the others only differ.
-            yield from _section(entry, indent + "    ") if position == 0 else _short(entry, indent + "    ")
+            yield from section_lines(entry, indent + "    ") if position == 0 else _short(entry, indent + "    ")
     else:
         yield f"{indent}{name}: {_value(value)}"
         if isinstance(value, list) and (section := _section_in(field.annotation)):
@@ -55,7 +55,8 @@ def _field(name: str, field: FieldInfo, value: Any, indent: str) -> Iterator[str
                 yield f"{indent}#   {key}: ...   {one.description}"
 
 
-def _section(section: BaseModel, indent: str) -> Iterator[str]:
+def section_lines(section: BaseModel, indent: str) -> Iterator[str]:
+    """Its keys, each with its comment."""
     for name, field in type(section).model_fields.items():
         yield from _field(name, field, getattr(section, name), indent)
 

@@ -267,7 +267,9 @@ def worker_part(name: str, policy: PolicyConfig, machine: Machine, *, shared: bo
     if local:
         env["HF_HUB_OFFLINE"] = "1"
     if engine.lora:
-        command += ["--enable-lora"]
+        # Champion, challenger, the one before and one at the gate, side by side in a batch (vLLM's default is one); and
+        # room for more in memory, beyond which vLLM silently drops the one that was used least lately.
+        command += ["--enable-lora", "--max-loras", "4", "--max-cpu-loras", "8"]
         env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     return Part(
         name=f"vllm-{name}",

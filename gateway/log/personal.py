@@ -53,6 +53,8 @@ INTERACTION_FIELDS: Mapping[str, str] = {
     "comparison": "Which two answers were shown side by side, and with what probability.",
     "session": "The conversation it belongs to, as a keyed hash.",
     "previous": "The interaction that it goes on from.",
+    "release": "Which release of the language model and of its settings answered, and whether you were in a group of "
+    "users that tried it or was compared with those.",
 }
 
 CANDIDATE_FIELDS: Mapping[str, str] = {

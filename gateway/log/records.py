@@ -175,6 +175,26 @@ class Comparison(msgspec.Struct, frozen=True, omit_defaults=True):
     propensity: float
 
 
+class ReleaseRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The release that answered. number: in the registry; 0: the configuration's own.
+
+    arm: the user's group in a canary, where one was running: challenger or control. canary: which one. stage: of it,
+    from 0. period: what is analysed apart: that stage, or `watch` after the promotion. counted: it counts this user.
+    fallback: no worker or no scorer server had the release that they should have got. safe_mode: it was on. pinned: an
+    operator asked for certain weights, whatever is released.
+    """
+
+    number: int = 0
+    arm: Literal["challenger", "control"] | None = None
+    stage: int = 0
+    canary: str = ""
+    period: str = ""
+    counted: bool = False
+    fallback: bool = False
+    safe_mode: bool = False
+    pinned: bool = False
+
+
 class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
     """One request as logged. `created` is in seconds since 1970; `chosen` indexes `candidates`.
 
@@ -189,6 +209,7 @@ class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
     session: a keyed hash of the application's name for the conversation. previous: the interaction that this one goes
     on from, where the request names it (previous_response_id).
     comparison: two answers were shown side by side; `delivered` has the rule's choice first, wherever it was shown.
+    release: which one answered; None: none was ever made, and nothing else is to be said of it.
     """
 
     id: str
@@ -230,6 +251,7 @@ class Interaction(msgspec.Struct, frozen=True, omit_defaults=True):
     comparison: Comparison | None = None
     session: str | None = None
     previous: str | None = None
+    release: ReleaseRecord | None = None
 
     @property
     def winner(self) -> CandidateRecord | None:

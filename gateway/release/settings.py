@@ -2,6 +2,7 @@
 
 from pydantic import Field, field_validator
 
+from gateway.feedback.settings import Receiver
 from scorers.settings import Section
 
 
@@ -36,6 +37,9 @@ class ReleaseConfig(Section):
     expire_days: float = Field(
         21.0, gt=0, description="A challenger that could not show by then that it is as good goes away."
     )
+    watch_days: float = Field(
+        7.0, gt=0, description="How long a promoted challenger is watched against the hold-back group."
+    )
     shadow_hours: float = Field(
         1.0, ge=0, description="How long a new reward model scores beside the old one before anybody gets its choice."
     )
@@ -44,6 +48,7 @@ class ReleaseConfig(Section):
         False, description="A promotion waits for two operators who approve it (bestow release promote)."
     )
     poll_s: float = Field(1.0, gt=0, description="How often the leader looks at what came in.")
+    webhooks: list[Receiver] = Field([], description="Who is told of each move: promoted, rolled back, held, ...")
 
     @field_validator("stages")
     @classmethod

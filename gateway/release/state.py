@@ -30,8 +30,11 @@ Phase = Literal[
 Act = Literal[
     "submitted",
     "prepared",
+    "rejected",
+    "shadowed",
     "stage",
     "held",
+    "resumed",
     "promoted",
     "rolled back",
     "expired",
@@ -66,8 +69,9 @@ class Bundle(msgspec.Struct, frozen=True, omit_defaults=True):
 class Canary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A challenger on its way. salt: of the hash that says which users get it. stage: an index into the stages.
 
-    began, stage_began: seconds since 1970. held: why it does not go on by itself. approvals: who wants it promoted.
-    control: what the others get meanwhile.
+    began, stage_began: seconds since 1970; began: when the first users got it, before that when it was submitted.
+    held: why it does not go on by itself. held_by: the operator who wants that, and who alone takes it off; empty: the
+    leader. approvals: who wants it promoted. control: what the others get meanwhile.
     """
 
     bundle: Bundle
@@ -78,6 +82,7 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stage: int = 0
     stage_began: float = 0.0
     held: str = ""
+    held_by: str = ""
     approvals: tuple[str, ...] = ()
 
 

@@ -274,7 +274,7 @@ def workers_table(workers: Sequence[Mapping[str, Any]]) -> Table:
             _count(load["waiting"]),
             "-" if load["kv_usage"] is None else f"{load['kv_usage']:.0%}",
             one["version"] or "-",
-            ", ".join(map(plain, one["adapters"])) or "-",
+            ", ".join(map(plain, [*one["adapters"], *([one["alias"]] if one["alias"] else [])])) or "-",
             plain(one["url"]),
         )
     return table

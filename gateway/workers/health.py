@@ -8,6 +8,7 @@ taken for dead fails at that moment, and is sampled elsewhere.
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping
 
 from gateway.errors import ApiError
@@ -49,9 +50,11 @@ class HealthCheck:
             if await ensure(worker.client, served, adapters):
                 served = await _models(worker)
         except ApiError as error:
+            worker.unready = not isinstance(error, WorkerUnreachable)
             self.mark(worker, False, f"it does not get ready: {reason_of(error)}")
             return
-        worker.models = served
+        worker.models, worker.unready = served, False
+        worker.alias = _alias(self._served_name, served)
         await self._read_load(worker)
         if not worker.up:
             # What it failed at before it was away says nothing of what runs now.
@@ -76,6 +79,7 @@ class HealthCheck:
 
     def _missed(self, worker: Worker, error: ApiError, asked: float) -> None:
         refused = isinstance(error, WorkerUnreachable) and error.refused
+        worker.unready = False
         if worker.up and not refused:
             if worker.client.heard_at >= asked:
                 return  # Late for the question, but its tokens arrive.
@@ -97,6 +101,12 @@ class HealthCheck:
             self._metrics.unknown_metrics.labels(self._served_name, worker.id).inc()
             self._unknown.tell(worker.id, worker.version, found)
         worker.load.report(found.load if isinstance(found, UnknownMetrics) else found)
+
+
+def _alias(policy: str, served: Mapping[str, ServedModel]) -> str | None:
+    """`vllm serve WEIGHTS --served-model-name policy policy-vN`: both names stand for the same weights, version N."""
+    version = re.compile(rf"{re.escape(policy)}-v[1-9][0-9]*")
+    return next((name for name, one in served.items() if one.parent is None and version.fullmatch(name)), None)
 
 
 async def _models(worker: Worker) -> dict[str, ServedModel]:

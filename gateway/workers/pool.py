@@ -172,6 +172,11 @@ class WorkerPool:
         """How many workers take requests for the policy or an adapter of it."""
         return len(self._serving(adapter))
 
+    def served(self) -> list[str]:
+        """All that requests can be answered by: the policy, its adapters and aliases, by the workers' names."""
+        names = {name for worker in self.workers if worker.takes_new for name in worker.models}
+        return sorted(name for name in names if self.able(None if name == self.served_name else name))
+
     def capacity(self) -> Capacity:
         """How full the workers are."""
         usable = [worker for worker in self.workers if worker.takes_new]
@@ -194,7 +199,11 @@ class WorkerPool:
         Where every breaker is open the least bad is tried without a permit: it cannot be worse than a refusal.
         Raises Unavailable where no worker is up.
         """
-        serving = self._serving(adapter)
+        return self._enter_one_of(self._serving(adapter), avoid, key, cost)
+
+    def _enter_one_of(
+        self, serving: Sequence[Worker], avoid: frozenset[Worker], key: PrefixKey | None, cost: float
+    ) -> tuple[Worker, Permit | None]:
         if not serving:
             raise Unavailable("no worker of this model is up; try again shortly", retry_after=2.0)
         allowed = [worker for worker in serving if worker.breaker.allows()]
@@ -210,7 +219,16 @@ class WorkerPool:
         model = adapter or self.served_name
         if model in self.retired:
             return []
-        return [worker for worker in self.workers if worker.takes_new and model in worker.models]
+        return [
+            worker
+            for worker in self.workers
+            if worker.takes_new and model in worker.models and worker.alias in (None, adapter)
+        ]
+
+    def _answering(self, adapter: str | None) -> list[Worker]:
+        """Who can be asked what samples nothing: where the policy's own weights are nowhere, any version of it."""
+        serving = self._serving(adapter)
+        return serving or [worker for worker in self.workers if worker.takes_new and adapter is None]
 
     def expected_tokens(self, n: int, max_tokens: int | None) -> float:
         """Of n candidates, by what others had."""
@@ -258,7 +276,7 @@ class WorkerPool:
         """One worker's answer to what samples nothing; another is asked where one fails."""
         avoid: frozenset[Worker] = frozenset()
         while True:
-            worker, permit = self.enter(adapter, avoid, None, 1.0)
+            worker, permit = self._enter_one_of(self._answering(adapter), avoid, None, 1.0)
             try:
                 answer = await question(worker.client, adapter or self.served_name)
             except NotServed:
@@ -268,7 +286,7 @@ class WorkerPool:
                     permit.failure()
                 self.failed(worker, error)
                 avoid |= {worker}
-                if not set(self._serving(adapter)) - avoid:
+                if not set(self._answering(adapter)) - avoid:
                     raise
                 continue
             finally:

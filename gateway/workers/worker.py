@@ -17,7 +17,8 @@ class Worker:
     """up: it serves the policy and has its adapters; reason: why not. draining: it gets nothing new.
 
     leaving: it goes once nothing runs on it. version: vLLM's. models: what it serves, adapters included, by id.
-    misses: health questions in a row that it did not answer.
+    misses: health questions in a row that it did not answer. unready: it answers, and cannot load its adapters.
+    alias: of other weights than the policy's own with which it was started, `policy-vN`; it answers for nothing else.
     """
 
     client: WorkerClient
@@ -30,6 +31,8 @@ class Worker:
     version: str | None = None
     models: dict[str, ServedModel] = field(default_factory=dict)
     misses: int = 0
+    unready: bool = False
+    alias: str | None = None
     load: WorkerLoad = field(default_factory=WorkerLoad)
     id: str = field(init=False)
 

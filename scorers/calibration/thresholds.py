@@ -13,11 +13,11 @@ from dataclasses import dataclass
 _Z = 1.959963984540054
 
 
-def wilson(p: float, total: float) -> tuple[float, float]:
-    """The 95 % interval of a share p of `total` things, which need not be a whole number."""
-    z2 = _Z * _Z
+def wilson(p: float, total: float, z: float = _Z) -> tuple[float, float]:
+    """The interval of a share p of `total` things, which need not be a whole number. z: 1.96 for 95 %."""
+    z2 = z * z
     centre = (p + z2 / (2 * total)) / (1 + z2 / total)
-    half = _Z / (1 + z2 / total) * math.sqrt(p * (1 - p) / total + z2 / (4 * total**2))
+    half = z / (1 + z2 / total) * math.sqrt(p * (1 - p) / total + z2 / (4 * total**2))
     return max(0.0, centre - half), min(1.0, centre + half)
 
 

@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 from gateway.config import PolicyConfig
 from tests.e2e.chaos.workers import RealWorker
 from tests.e2e.gateways import second_gateway
-from tests.e2e.stack import Stack, free_ports
+from tests.e2e.stack import Stack
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.slow
 
@@ -26,12 +27,12 @@ BACK_WITHIN_S = 300.0
 RANK = 8
 
 
-def make_adapter(folder: Path, model: Path) -> Path:
+def make_adapter(folder: Path, model: Path, seed: int = 1) -> Path:
     """An adapter of random weights, large enough to be heard."""
     shape = json.loads((model / "config.json").read_text())
     hidden, head = shape["hidden_size"], shape["head_dim"]
     out = {"q_proj": shape["num_attention_heads"] * head, "v_proj": shape["num_key_value_heads"] * head}
-    random = numpy.random.default_rng(1)
+    random = numpy.random.default_rng(seed)
     tensors = {}
     for layer in range(shape["num_hidden_layers"]):
         for name, size in out.items():

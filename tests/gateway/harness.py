@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from gateway.config import Config, parse
 from gateway.log.records import Interaction, Record
 from gateway.serving import ChatService
 from tests.fakes import FakeScorers, FakeWorker, serve
+from tests.waiting import until
 
 
 @dataclass
@@ -54,6 +55,7 @@ class Harness:
 
 # Nothing listens there: the log journals, and answers go on.
 NO_REDIS = "redis://127.0.0.1:1/0"
+GRACE_S = 2
 
 
 def config_for(
@@ -66,6 +68,7 @@ def config_for(
     gateway: dict[str, Any] | None = None,
     log: dict[str, Any] | None = None,
     feedback: dict[str, Any] | None = None,
+    release: dict[str, Any] | None = None,
 ) -> Config:
     settings = {"n": 4, "refusal": "No.", **profile}
     settings.setdefault("min_n", settings["n"])
@@ -75,6 +78,7 @@ def config_for(
             "gateway": gateway or {},
             "log": log or {},
             "feedback": feedback or {},
+            "release": release or {},
             "redis": {"url": redis_url},
             "policies": {"policy": {"model": "somewhere", "workers": [{"url": worker.url}]}},
             "scorers": {
@@ -98,6 +102,7 @@ async def running_gateway(
     gateway: dict[str, Any] | None = None,
     log: dict[str, Any] | None = None,
     feedback: dict[str, Any] | None = None,
+    release: dict[str, Any] | None = None,
     **profile: Any,
 ) -> AsyncIterator[Harness]:
     """Starts fakes and gateway, and stops them. Without a Redis it is one that has seen Redis before, without keys."""
@@ -106,19 +111,27 @@ async def running_gateway(
         save(cache_file(data_dir), Snapshot())
     async with serve(worker), serve(scorers):
         config = config_for(
-            worker, scorers, data_dir, profile, redis_url=redis_url, gateway=gateway, log=log, feedback=feedback
+            worker,
+            scorers,
+            data_dir,
+            profile,
+            redis_url=redis_url,
+            gateway=gateway,
+            log=log,
+            feedback=feedback,
+            release=release,
         )
         app = create_app(config)
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            server = uvicorn.Server(
+            server = _Server(
                 uvicorn.Config(
                     app,
                     log_config=None,
                     access_log=False,
                     proxy_headers=False,
-                    timeout_graceful_shutdown=2,
+                    timeout_graceful_shutdown=GRACE_S,
                     http=JsonHttpProtocol,
                     ws="none",
                 )
@@ -133,10 +146,44 @@ async def running_gateway(
             for admission in app.state.service.admissions.values():
                 # A busy machine's late event loop would have n shrink in the middle of a test that counts candidates.
                 admission._lag_s = lambda: 0.0
-            async with aiohttp.ClientSession(url) as session:
-                yield Harness(url, app, session, worker, scorers, accepted)
-            server.should_exit = True
-            await task
+            try:
+                async with aiohttp.ClientSession(url) as session:
+                    yield Harness(url, app, session, worker, scorers, accepted)
+            finally:
+                await server.stop(task)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which stops as soon as it can: its own looks every tenth of a second whether it may."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told = asyncio.Event()
+
+    async def stop(self, serving: "asyncio.Task[None]") -> None:
+        """As after SIGTERM: answers under way are finished, for as long as the configuration says."""
+        self.should_exit = True
+        self._told.set()
+        await serving
+
+    async def main_loop(self) -> None:
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += 1
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), 0.1)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listening in self.servers:
+            listening.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        with suppress(AssertionError):
+            await until(lambda: not state.connections and not state.tasks, GRACE_S)
+        for late in state.tasks:
+            late.cancel()
+        await self.lifespan.shutdown()
 
 
 def _spy(service: ChatService, accepted: list[Record]) -> None:

@@ -3,7 +3,18 @@
 from fastapi import APIRouter, Security
 from fastapi.security import HTTPBearer
 
-from gateway.api.admin import adapters, cards, erasures, interactions, keys, profiles, scorers, tenants, workers
+from gateway.api.admin import (
+    adapters,
+    cards,
+    erasures,
+    interactions,
+    keys,
+    profiles,
+    releases,
+    scorers,
+    tenants,
+    workers,
+)
 
 # For the OpenAPI page, which gets its button "Authorize" from it; `auth.caller_of` decides.
 _bearer = HTTPBearer(auto_error=False, description="An API key, bk_...; see `bestow keys --help`.")
@@ -16,5 +27,6 @@ router.include_router(adapters.router)
 router.include_router(profiles.router)
 router.include_router(scorers.router)
 router.include_router(cards.router)
+router.include_router(releases.router)
 router.include_router(interactions.router)
 router.include_router(erasures.router)

@@ -11,6 +11,8 @@ from gateway.api import openapi
 from gateway.api.admin.operators import MAX_BODY_BYTES, made_by, operator
 from gateway.api.http import json_response, read_body
 from gateway.api.protocol import convert, parse_json
+from gateway.release.preparing import must_not_serve
+from gateway.release.routes import Releases
 from gateway.workers.fleet import Fleet
 from gateway.workers.fleet_state import Adapter
 
@@ -66,6 +68,8 @@ async def post_adapter(request: Request) -> Response:
 async def delete_adapter(request: Request, policy: str, name: str) -> Response:
     caller = operator(request)
     fleet: Fleet = request.app.state.fleet
+    releases: Releases = request.app.state.releases
+    must_not_serve(releases.state, f"the adapter {name}", served_as=name)
     await fleet.unload_adapter(policy, name, made_by(caller, fleet.now(), request.query_params.get("reason")))
     return json_response({"object": "adapter", "policy": policy, "name": name, "deleted": True})
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
-from gateway.access.caller import DEFAULT_TENANT, Caller
+from gateway.access.caller import Caller
 from gateway.api.auth import caller_of
 from gateway.api.http import read_body
 from gateway.api.protocol import convert, parse_json
@@ -24,7 +24,7 @@ class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def operator(request: Request) -> Caller:
     """An admin of the tenant default. Raises Unauthorized, Forbidden, Unavailable."""
     caller = caller_of(request, "admin")
-    if caller.tenant != DEFAULT_TENANT:
+    if not caller.operates:
         raise Forbidden("this is shared by all tenants: it is managed with an admin key of the tenant default")
     return caller
 

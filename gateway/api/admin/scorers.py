@@ -16,6 +16,8 @@ from gateway.control.control import Control
 from gateway.control.overview import overview
 from gateway.control.shadow import ShadowScoring
 from gateway.errors import NotFound, Unavailable
+from gateway.release.preparing import must_not_serve
+from gateway.release.routes import Releases
 from gateway.serving import ChatService
 from scorers.client import ScorerClient
 from scorers.contract import ScorerList
@@ -69,6 +71,8 @@ async def put_scorer(request: Request, name: str) -> Response:
 async def remove_scorer(request: Request, name: str) -> Response:
     caller = operator(request)
     control: Control = request.app.state.control
+    releases: Releases = request.app.state.releases
+    must_not_serve(releases.state, f"the scorer {name}", reward=name)
     await control.remove_scorer(name, made_by(caller, control.now(), request.query_params.get("reason")))
     return json_response({"object": "scorer", "name": name, "deleted": True})
 

@@ -115,6 +115,7 @@ def described(fleet: Fleet, policy: str, worker: Worker) -> dict[str, Any]:
         "changed": described_note(made) if made else None,
         "version": worker.version,
         "adapters": sorted(model.id for model in worker.models.values() if model.parent is not None),
+        "alias": worker.alias,
         "max_model_len": base.max_model_len if base else None,
         "breaker": worker.breaker.state,
         "load": {

@@ -287,7 +287,7 @@ async def test_the_openapi_page_has_the_admin_routes_and_their_bodies(
     async with running_gateway(tmp_path, redis_url=redis_server.url) as gateway:
         _, page = await call(gateway, "GET", "/openapi.json")
         routes = {(path, method) for path, found in page["paths"].items() for method in found if "/admin/v1" in path}
-        assert len(routes) == 31
+        assert len(routes) == 41
         body = page["components"]["schemas"]["CreateKey"]
         assert set(body["properties"]) == {"name", "tenant", "scopes", "expires"}
         assert body["additionalProperties"] is False

@@ -37,6 +37,7 @@ async def test_workers_are_listed_with_what_is_known_of_them(redis_server: Redis
             "changed": None,
             "version": "0.32.0",
             "adapters": [],
+            "alias": None,
             "max_model_len": 100_000,
             "breaker": "closed",
             "load": {"sequences": 0, "tokens": 0, "running": 0.0, "waiting": 3.0, "kv_usage": 0.5},

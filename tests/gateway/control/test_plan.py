@@ -10,6 +10,7 @@ from gateway.config import Config, parse
 from gateway.control.plan import Plan, make_plan
 from gateway.control.profiles import ModelDirectory, ProfileStore
 from gateway.errors import BadRequest, Forbidden, ModelNotFound
+from gateway.release.route import Route
 
 CONFIG: Config = parse(
     {
@@ -30,6 +31,7 @@ CONFIG: Config = parse(
     }
 )
 
+ROUTE = Route(None, "p@3")
 ANYONE = Caller("default", None, frozenset({"chat"}))
 
 
@@ -40,7 +42,8 @@ def plan(**fields: Any) -> Plan:
 
 
 def plan_for(request: ChatRequest, caller: Caller) -> Plan:
-    return make_plan(request, caller, ModelDirectory(CONFIG), ProfileStore(CONFIG.profiles), {"p": 3}, 120.0)
+    model = ModelDirectory(CONFIG).get(request.model, caller)
+    return make_plan(request, caller, model, ROUTE, ProfileStore(CONFIG.profiles), 120.0)
 
 
 def test_a_plain_request_gets_the_models_profile() -> None:

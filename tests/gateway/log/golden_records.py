@@ -21,6 +21,7 @@ from gateway.log.records import (
     Interaction,
     Piece,
     Record,
+    ReleaseRecord,
     Round,
     ScoreRecord,
     Selection,
@@ -47,6 +48,18 @@ VERDICT = Verdict(
 )
 
 COMPARISON = Comparison(shown=[1, 0], against="random", share=0.5, propensity=0.75)
+
+RELEASE = ReleaseRecord(
+    number=7,
+    arm="challenger",
+    stage=2,
+    canary="0f" * 6,
+    period="2",
+    counted=True,
+    fallback=True,
+    safe_mode=True,
+    pinned=True,
+)
 
 SCORE = ScoreRecord(value=1.25, calibrated=0.875, parts={"helpful": 1.5}, steps=[0.5, 0.75], error="slow")
 
@@ -134,6 +147,7 @@ def interaction() -> Interaction:
         comparison=COMPARISON,
         session="6e" * 16,
         previous="chatcmpl-0198c0dd-0000-7000-8000-000000000009",
+        release=RELEASE,
     )
 
 

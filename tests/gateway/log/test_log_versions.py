@@ -74,7 +74,8 @@ def as_of_1(record: Record) -> Record:
     if isinstance(record, ShadowScores):
         return record
     candidates = [msgspec.structs.replace(one, logprobs=None) for one in record.candidates]
-    return msgspec.structs.replace(record, candidates=candidates, comparison=None, session=None, previous=None)
+    new = dict.fromkeys(("comparison", "session", "previous", "release"))
+    return msgspec.structs.replace(record, candidates=candidates, **new)
 
 
 def as_it_is(record: Record) -> Record:
