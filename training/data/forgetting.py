@@ -2,7 +2,8 @@
 
 The new one says what it takes the place of; its untouched files are the old one's. It is whole before the old one goes,
 so a kill in between leaves both, and the next call goes on. Models that were made of the old one are marked with a file
-beside their card, since weights cannot be rewritten: whether one is trained again is for people to decide.
+beside their card, or in the registry, since weights cannot be rewritten: whether one is trained again is for people to
+decide.
 """
 
 import shutil
@@ -31,6 +32,7 @@ from training.data.places import (
     write_durably,
 )
 from training.data.work import Plan, locked
+from training.registry.registry import Registry
 
 # ruff: noqa: PLC0415  # pyarrow: 0.3 s
 
@@ -76,9 +78,13 @@ def rewrite(home: Path, snapshot: Snapshot, found: list[Found], erased: OfErased
     return Snapshot(url, manifest)
 
 
-def mark(models: list[Model], replaced: Replaced, at: float) -> None:
-    """Say beside each model's card that it has seen what was erased. Once for each snapshot and orders."""
+def mark(models: list[Model], registry: Registry, replaced: Replaced, at: float) -> None:
+    """Say beside each model's card, or in the registry, that it has seen what was erased. Once for each snapshot and
+    orders."""
     for model in models:
+        if model.folder is None:
+            registry.mark_erased(model.name, replaced.id, replaced.orders)
+            continue
         path = model.folder / ERASED
         known = msgspec.json.decode(path.read_bytes(), type=list[Mark]) if path.exists() else []
         if any((one.snapshot, one.orders) == (replaced.id, replaced.orders) for one in known):

@@ -3,7 +3,8 @@
 A row is tied to them by its sidecar (`Side.interactions`, `Side.people`). A snapshot that was rewritten without
 somebody (`forgetting`) remembers what it took the place of, with the ids that were taken out: models made of that have
 seen them.
-A model has seen what its snapshot has, and what the models that it was made from have seen.
+A model has seen what its snapshot has, and what the models that it was made from have seen; a release, what the
+versions that it bundles have seen.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -16,8 +17,9 @@ import msgspec
 from gateway.log.erase.judge import About, Judge
 from gateway.log.erase.orders import subject_of
 from training.data.layout import File, Snapshot, open_snapshot
-from training.data.places import known_snapshots, reward_models_of
+from training.data.places import known_snapshots, registry_folder, reward_models_of
 from training.errors import TrainingError
+from training.registry.registry import Registry
 
 # ruff: noqa: PLC0415  # pyarrow: 0.3 s
 
@@ -44,10 +46,13 @@ class _Card(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Model:
-    """A version. name: name@N, as its folder has it. parents: models that it was made from, by name."""
+    """A version. name: name@N, as its folder has it; of one in the registry its ref (policy:name@N, release:N).
+
+    folder: of its card; None in the registry. parents: models that it was made from, by any of their names.
+    """
 
     name: str
-    folder: Path
+    folder: Path | None
     snapshot: str | None
     parents: tuple[str, ...]
     erased: bool
@@ -149,8 +154,11 @@ def snapshots(home: Path) -> list[Snapshot]:
     return found
 
 
-def models(home: Path) -> list[Model]:
-    """All versions with a card that can be read, by name."""
+def models(home: Path, registry: Registry | None = None) -> list[Model]:
+    """All versions with a card that can be read, by name; then those in the registry, and its releases.
+
+    registry: None: the one in `home`.
+    """
     found = []
     for path in sorted(reward_models_of(home).glob(f"*/{CARD}")):
         try:
@@ -159,8 +167,23 @@ def models(home: Path) -> list[Model]:
             raise TrainingError(f"{path} is no model's card: {error}.") from error
         snapshot = card.snapshot.get("id") if isinstance(card.snapshot, dict) else card.snapshot
         base = Path(str(card.base.get("model", ""))).name
-        parents = (*card.parents, *([base] if base else []))
+        parents = (*card.parents, *([base, f"policy:{base}", f"reward_model:{base}"] if base else []))
         found.append(Model(path.parent.name, path.parent, snapshot, parents, (path.parent / ERASED).exists()))
+    return found + _registered(registry or Registry(str(registry_folder(home))))
+
+
+def _registered(registry: Registry) -> list[Model]:
+    erased = registry.erased()
+    found = []
+    for version in (*registry.versions("reward_model"), *registry.versions("policy")):
+        # A reward model may be in the registry, or only where it was made.
+        parents = [name for ref in version.parents for name in (ref, ref.removeprefix("reward_model:"))]
+        base = Path(str(version.base.get("model", ""))).name
+        known = dict.fromkeys([*parents, *([f"{version.kind}:{base}"] if base else [])])
+        found.append(Model(version.ref, None, version.snapshot or None, tuple(known), version.ref in erased))
+    for release in registry.releases():
+        bundled = tuple(ref for ref in (release.policy, release.reward_model) if ref is not None)
+        found.append(Model(release.ref, None, None, bundled, release.ref in erased))
     return found
 
 

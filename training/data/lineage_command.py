@@ -24,8 +24,16 @@ from training.data.lineage import Model, OfErased, OfInteractions, Replaced, See
 from training.data.places import NAME_DIGITS, home_of
 from training.data.snapshot_command import rows_table
 from training.errors import TrainingError
+from training.registry.registry import Registry, configured_registry
 
 # ruff: noqa: PLC0415  # pyarrow: 0.3 s
+
+RegistryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--registry", metavar="URL", help="Where versions and releases are.  (default: training/registry in data_dir)"
+    ),
+]
 
 
 def lineage(
@@ -37,17 +45,19 @@ def lineage(
     tenant: Annotated[str, typer.Option(help="Whose user it is: two tenants may use one name.")] = DEFAULT_TENANT,
     interaction: Annotated[str | None, typer.Option(metavar="ID", help="An answer, by its id.")] = None,
     erased: Annotated[bool, typer.Option("--erased", help="All who were ever erased (bestow erase).")] = False,
+    registry: RegistryOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Say which snapshots hold somebody, and which models have seen them; without anything: what there is.
 
     \b
     A model has seen what its snapshot had, also where that was rewritten since, and what the models had seen that it
-    was made from. Example:
+    was made from; a release, what its policy and its reward model had seen. Example:
       bestow train lineage
       bestow train lineage --user alice@example.org
       bestow train lineage --erased
       bestow train lineage reward@3
+      bestow train lineage policy:demo-policy@2
     """
     named = sum((what is not None, user is not None or user_hash is not None, interaction is not None, erased))
     if named > 1:
@@ -55,31 +65,33 @@ def lineage(
     source = source_of(config, None, None)
     assert source.settings is not None
     settings = source.settings
-    home = home_of(settings)
+    home, registered = home_of(settings), configured_registry(settings, registry)
     if what is not None:
-        _describe(home, what)
+        _describe(home, registered, what)
     elif not named:
-        _overview(home)
+        _overview(home, registered)
     else:
         person = hashed(settings, user, user_hash)
         found = _interaction(interaction)
-        run(source, lambda client: _look(client, source, settings, tenant, person, found))
+        run(source, lambda client: _look(client, source, settings, registered, tenant, person, found))
 
 
-def forget(config: ConfigOption = None) -> None:
+def forget(registry: RegistryOption = None, config: ConfigOption = None) -> None:
     """Take everybody who was erased (bestow erase) out of all snapshots.
 
     \b
     Each snapshot that has rows of theirs is written anew without these, under a new name, and the old one is deleted.
     Evaluations on its prompts and unfinished trainings go too. Models that were made of it are named, and marked with
-    a file erased.json beside their card: what they learned stays in their weights until trained again. Example:
+    a file erased.json beside their card, or in the registry: what they learned stays in their weights until they are
+    trained again, and `bestow release create` refuses them. Example:
       bestow erase --user alice@example.org
       bestow train forget
     """
     source = source_of(config, None, None)
     assert source.settings is not None
     settings = source.settings
-    run(source, lambda client: _forget(client, source, settings))
+    registered = configured_registry(settings, registry)
+    run(source, lambda client: _forget(client, source, settings, registered))
 
 
 async def erased_people(ledger: Ledger) -> OfErased:
@@ -90,7 +102,13 @@ async def erased_people(ledger: Ledger) -> OfErased:
 
 
 async def _look(
-    redis: Redis, source: Source, settings: Config, tenant: str, person: str | None, interaction: str | None
+    redis: Redis,
+    source: Source,
+    settings: Config,
+    registry: Registry,
+    tenant: str,
+    person: str | None,
+    interaction: str | None,
 ) -> None:
     ledger = Ledger(redis, settings.log, settings.data_dir)
     sought: Sought
@@ -104,11 +122,13 @@ async def _look(
     entry = audit.typed("search", target=target, tenant=tenant if person else None, detail="lineage of training")
     await audit.note(redis, source.shard, entry)
     home = home_of(settings)
-    _print_seen(seen_by.look(seen_by.snapshots(home), seen_by.models(home), sought), isinstance(sought, OfErased))
+    seen = seen_by.look(seen_by.snapshots(home), seen_by.models(home, registry), sought)
+    _print_seen(seen, isinstance(sought, OfErased))
 
 
-async def _forget(redis: Redis, source: Source, settings: Config) -> None:
+async def _forget(redis: Redis, source: Source, settings: Config, registry: Registry) -> None:
     from training.data.forgetting import drop_copies, drop_unfinished, mark, rewrite
+    from training.policy.rejection import forget as forget_sampled
 
     home = home_of(settings)
     ledger = Ledger(redis, settings.log, settings.data_dir)
@@ -118,7 +138,7 @@ async def _forget(redis: Redis, source: Source, settings: Config) -> None:
     if dropped := drop_unfinished(home, revision):
         print(f"Deleted {dropped} unfinished snapshots that were begun before somebody was erased.")
     with Console(stderr=True).status("looking through the snapshots"):
-        seen = seen_by.look(seen_by.snapshots(home), seen_by.models(home), erased)
+        seen = seen_by.look(seen_by.snapshots(home), seen_by.models(home, registry), erased)
     if seen.holding:
         named = ", ".join(snapshot.manifest.id[:NAME_DIGITS] for snapshot, _ in seen.holding)
         await audit.note(
@@ -131,18 +151,21 @@ async def _forget(redis: Redis, source: Source, settings: Config) -> None:
         rows = sum(len(part.rows) for part in found)
         print(f"{snapshot.url}: {rows} rows taken out; it is {new.url} now.")
     # Of all that were ever taken the place of: a call before this one may have been killed before it came to this.
-    all_models = seen_by.models(home)
+    all_models = seen_by.models(home, registry)
     gone = {replaced.id for snapshot in seen_by.snapshots(home) for replaced in replaced_by(snapshot)}
     if copies := drop_copies(home, gone):
         print(f"Deleted {copies} evaluations, unfinished trainings and labellings that were made of what is replaced.")
+    if sampled := forget_sampled(home, erased):
+        print(f"Took out the candidates that were sampled to {sampled} of their prompts.")
     for snapshot in seen_by.snapshots(home):
         for replaced in replaced_by(snapshot):
-            mark(seen_by.made_of(all_models, _through(snapshot, replaced)), replaced, now)
-    marked = [model for model in seen_by.models(home) if model.erased]
+            mark(seen_by.made_of(all_models, _through(snapshot, replaced)), registry, replaced, now)
+    marked = [model for model in seen_by.models(home, registry) if model.erased]
     if not seen.holding:
         print("No snapshot has rows of anybody who was erased.")
     for model in marked:
-        print(f"{model.name} has seen somebody who was erased since: train it again, or take it out of use.")
+        again = "make it anew of others" if model.name.startswith("release:") else "train it again"
+        print(f"{model.name} has seen somebody who was erased since: {again}, or take it out of use.")
 
 
 def _through(snapshot: Snapshot, replaced: Replaced) -> list[str]:
@@ -157,15 +180,15 @@ def _print_seen(seen: Seen, erased: bool) -> None:
     for identifier in seen.replaced:
         print(f"replaced  {identifier[:NAME_DIGITS]}  rewritten without them since")
     for model in seen.models:
-        print(f"model     {model.name}  made of {_short(model.snapshot)}{'  marked' if model.erased else ''}")
+        print(f"{_kind(model)} {model.name}  made of {_made_of(model)}{'  marked' if model.erased else ''}")
     if not seen.holding and not seen.replaced:
         print("No snapshot has, or had, any row of it.")
     if erased and seen.holding:
         print("next      bestow train forget")
 
 
-def _overview(home: Path) -> None:
-    all_snapshots, all_models = seen_by.snapshots(home), seen_by.models(home)
+def _overview(home: Path, registry: Registry) -> None:
+    all_snapshots, all_models = seen_by.snapshots(home), seen_by.models(home, registry)
     table = Table("snapshot", "for", "rows", "models made of it", box=None)
     for snapshot in all_snapshots:
         ids = {snapshot.manifest.id, *(one.id for one in replaced_by(snapshot))}
@@ -178,9 +201,9 @@ def _overview(home: Path) -> None:
     Console().print(table)
 
 
-def _describe(home: Path, what: str) -> None:
-    all_models = seen_by.models(home)
-    model = next((one for one in all_models if what in (one.name, str(one.folder))), None)
+def _describe(home: Path, registry: Registry, what: str) -> None:
+    all_models = seen_by.models(home, registry)
+    model = next((one for one in all_models if what in (one.name, str(one.folder), one.name.partition(":")[2])), None)
     if model is not None:
         return _print_model(model, all_models, seen_by.snapshots(home))
     all_snapshots = seen_by.snapshots(home)
@@ -202,22 +225,37 @@ def _print_snapshot(snapshot: Snapshot, all_models: Sequence[Model]) -> None:
         print(f"replaces  {replaced.id[:NAME_DIGITS]}  without {len(replaced.interactions)} erased interactions")
     ids = {snapshot.manifest.id, *(one.id for one in replaced_by(snapshot))}
     for model in seen_by.made_of(all_models, ids):
-        print(f"model     {model.name}{'  has seen somebody who was erased since' if model.erased else ''}")
+        print(f"{_kind(model)} {model.name}{'  has seen somebody who was erased since' if model.erased else ''}")
 
 
 def _print_model(model: Model, all_models: Sequence[Model], all_snapshots: Sequence[Snapshot]) -> None:
-    print(f"model     {model.name}{'  has seen somebody who was erased since' if model.erased else ''}")
+    print(f"{_kind(model)} {model.name}{'  has seen somebody who was erased since' if model.erased else ''}")
     by_name = {one.name: one for one in all_models}
     waiting, told = [model], {model.name}
     while waiting:
         one = waiting.pop(0)
-        now = next((s.url for s in all_snapshots if s.manifest.id == one.snapshot), None)
-        after = next((s.url for s in all_snapshots if one.snapshot in [old.id for old in replaced_by(s)]), None)
-        where = now or (f"rewritten since: {after}" if after else "not here")
-        print(f"{one.name}  made of {_short(one.snapshot)}  ({where})")
+        print(f"{one.name}  made of {_made_of(one)}{_where(one, all_snapshots)}")
         parents = [by_name[name] for name in one.parents if name in by_name and name not in told]
         told |= {parent.name for parent in parents}
         waiting += parents
+
+
+def _kind(model: Model) -> str:
+    return "release  " if model.name.startswith("release:") else "model    "
+
+
+def _made_of(model: Model) -> str:
+    """Its snapshot; a release is made of versions."""
+    return " and ".join(model.parents) if model.name.startswith("release:") else _short(model.snapshot)
+
+
+def _where(model: Model, all_snapshots: Sequence[Snapshot]) -> str:
+    """Where its snapshot is now."""
+    if model.snapshot is None:
+        return ""
+    now = next((s.url for s in all_snapshots if s.manifest.id == model.snapshot), None)
+    after = next((s.url for s in all_snapshots if model.snapshot in [old.id for old in replaced_by(s)]), None)
+    return f"  ({now or (f'rewritten since: {after}' if after else 'not here')})"
 
 
 def _short(snapshot: str | None) -> str:

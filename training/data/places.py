@@ -4,6 +4,8 @@
                     snapshots/.work-<digest>/           one that is being made (`snapshot`)
                     snapshots/elsewhere.json            where those lie that were written with --to
                     reward-models/<name>@N/             a model with its card.json
+                    registry/                           versions and releases (`training.registry.layout`)
+                    cache/                              local copies of versions of a registry that is elsewhere
 """
 
 import hashlib
@@ -35,6 +37,10 @@ def snapshots_of(home: Path) -> Path:
 
 def reward_models_of(home: Path) -> Path:
     return home / "reward-models"
+
+
+def registry_folder(home: Path) -> Path:
+    return home / "registry"
 
 
 def known_snapshots(home: Path) -> list[str]:

@@ -4,7 +4,9 @@
     reward-models/<name>@<N>/     the same
     releases/<N>.json             what is served together
     verdicts/<ref>/<digest>.json  what gates said of a version or a release, one file a run; never changed
-    uses.jsonl                    which data decided about which version, so that wear can be counted
+    uses/<data>/<ref>.json        this data decided about this version; one file each, so that wear can be counted
+    erased/<ref>/<digest>.json    it has learned from a person who was erased since
+    removed/<ref>.json            the card of what garbage collection took: its number is never given again
 
 A version is there when its version.json is; what was left by a killed writer is not, and is written over.
 """

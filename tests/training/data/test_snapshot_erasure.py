@@ -24,7 +24,9 @@ from tests.training.data.snapshot_logs import (
     snapshots_in,
     thumbs,
 )
+from tests.training.registry.making import adapter, policy, registry_at
 from training.data.layout import Snapshot, open_snapshot
+from training.registry.layout import Release
 
 
 def erase(config: Path, user: str, code: int = 0) -> str:
@@ -112,6 +114,32 @@ def test_snapshots_are_rewritten_and_the_models_that_saw_them_named(config: Path
         after = command("lineage", *sought, "--config", config)
         assert "saw@1" in after and "child@1" in after and old.manifest.id[:12] in after
     assert command("forget", "--config", config).startswith("No snapshot has rows")
+
+
+def test_policies_and_releases_that_learned_of_them_are_marked(config: Path, redis_server: RedisServer) -> None:
+    ship(redis_server, asked("ada"), asked("bob", "Why is the sky blue?"))
+    snapshot, home = made(config).manifest.id, config.parent / "training"
+    registry = registry_at(str(home / "registry"), home / "cache")
+    own = registry.publish(policy("a", snapshot=snapshot), adapter(home / "jobs" / "a"), above=1)
+    by_reward = registry.publish(
+        policy("b", snapshot="f" * 64, parents=["reward_model:reward@1"]), adapter(home / "jobs" / "b"), above=1
+    )
+    other = registry.publish(policy("c", snapshot="f" * 64), adapter(home / "jobs" / "c"), above=1)
+    model(config, "reward@1", snapshot)  # never published
+    for version in (own, other):
+        registry.release(Release(number=0, model="m", policy=version.ref))
+    shown = command("lineage", "--user", "ada", "--config", config)
+    assert all(name in shown for name in (own.ref, by_reward.ref, "reward@1", "release:1"))
+    assert other.ref not in shown and "release:2" not in shown
+    described = command("lineage", own.ref, "--config", config)
+    assert f"model     {own.ref}\n{own.ref}  made of {snapshot[:12]}" in described
+    erase(config, "ada")
+    done = command("forget", "--config", config)
+    assert f"{own.ref} has seen somebody who was erased since: train it again" in done
+    assert "release:1 has seen somebody who was erased since: make it anew" in done
+    assert registry.erased() == {own.ref, by_reward.ref, "release:1"}
+    command("forget", "--config", config)
+    assert len(registry.storage.list("erased/")) == 3
 
 
 def test_nothing_of_them_is_left_in_the_folder(config: Path, redis_server: RedisServer) -> None:
