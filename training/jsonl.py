@@ -18,13 +18,30 @@ def encoded(line: Any) -> bytes:
     return msgspec.json.encode(msgspec.to_builtins(line), order="sorted") + b"\n"
 
 
+def read_lines(path: Path, kind: type[T]) -> list[T]:
+    """The whole lines of a file that another run may be appending to; it stays as it is. Raises TrainingError."""
+    data = path.read_bytes()
+    return _decoded(path, data[: data.rfind(b"\n") + 1], kind)
+
+
+def _decoded(path: Path, whole: bytes, kind: type[T]) -> list[T]:
+    found: list[T] = []
+    for number, raw in enumerate(whole.splitlines(), 1):
+        try:
+            found.append(msgspec.json.decode(raw, type=kind))
+        except msgspec.DecodeError as error:
+            raise TrainingError(
+                f"{path}, line {number} cannot be read: {error}. Move the folder away, and it is made anew."
+            ) from None
+    return found
+
+
 class Lines(Generic[T]):
     """A file of them, read once and then appended to."""
 
     def __init__(self, path: Path, kind: type[T]) -> None:
         """A last line without an end is of a run that was killed while it wrote, and goes. Raises TrainingError."""
         self._path = path
-        self.all: list[T] = []
         # It may have users' prompts in it, and answers to them.
         path.touch(mode=0o600)
         data = path.read_bytes()
@@ -32,13 +49,7 @@ class Lines(Generic[T]):
         if whole != data:
             with path.open("r+b") as file:
                 file.truncate(len(whole))
-        for number, raw in enumerate(whole.splitlines(), 1):
-            try:
-                self.all.append(msgspec.json.decode(raw, type=kind))
-            except msgspec.DecodeError as error:
-                raise TrainingError(
-                    f"{path}, line {number} cannot be read: {error}. Move the folder away, and it is made anew."
-                ) from None
+        self.all: list[T] = _decoded(path, whole, kind)
 
     def add(self, line: T) -> None:
         """Raises OSError."""

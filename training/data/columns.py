@@ -53,7 +53,7 @@ def _typed(kind: Any) -> Callable[[Sequence[Any]], Any]:
 _COLUMNS: dict[Dataset, dict[str, Callable[[Sequence[Any]], Any]]] = {
     "preference": {"prompt": _messages, "chosen": _messages, "rejected": _messages, "margin": _typed(_NUMBER)},
     "unpaired": {"prompt": _messages, "completion": _messages, "label": _typed(pa.bool_())},
-    "prompt": {"prompt": _messages},
+    "prompt": {"prompt": _messages, "reference": _typed(_TEXT)},
     "demonstration": {"prompt": _messages, "completion": _messages},
     "best_of_n": {"prompt": _messages, "completions": _conversations, "rewards": _typed(pa.list_(_NUMBER))},
 }

@@ -98,6 +98,7 @@ def _prompts(asked: Sequence[Joined], prompt: Prompt) -> list[PromptOnly]:
     return [
         PromptOnly(
             prompt=prompt.messages,
+            reference=one.reference,
             side=side(
                 "prompt",
                 "prompt",

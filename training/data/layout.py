@@ -1,7 +1,7 @@
 """A snapshot as a directory, by any fsspec path; immutable, and named by what is in it.
 
     manifest.json                              what is in it and where it came from; its `id` is a digest of the rest
-    preference/train-00000.parquet             TRL's columns, nothing else: load_dataset("parquet", data_files=...)
+    preference/train-00000.parquet             TRL's columns (and a prompt's `reference`): load_dataset("parquet", ...)
     preference/train-00000.side.parquet        the sidecar (`rows.Side`), row by row in the same order
     unpaired/...  prompt/...  demonstration/...  best_of_n/...      the same, for train, calibration, test, holdout
 

@@ -112,8 +112,11 @@ class Unpaired(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PromptOnly(msgspec.Struct, frozen=True, kw_only=True):
+    """TRL's prompt-only format. reference: the expected answer, where the request gave one; for verifiers."""
+
     prompt: list[Message]
     side: Side
+    reference: str | None = None
 
 
 class Demonstration(msgspec.Struct, frozen=True, kw_only=True):

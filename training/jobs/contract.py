@@ -5,7 +5,8 @@
     inputs/...
     out/progress.jsonl       a line about once a second while it runs: step, steps, loss, seconds, to_go
     out/checkpoints/         to go on from after `kill -9`
-    out/model/               the model: safetensors and tokenizer in plain Hugging Face layout
+    out/model/               the model: safetensors and tokenizer in plain Hugging Face layout, or a LoRA adapter
+    out/points/<step>/       of a policy: the model at points of its training, for curves
     out/metrics.json         written last: where it is, the job is done
     out/failed.json          why it is not; removed when it is tried again
     out/log.txt              what the process said, where this machine ran it
@@ -51,10 +52,11 @@ class JobManifest(msgspec.Struct, frozen=True, kw_only=True):
     """What to train. The same manifest gives the same weights, on the same kind of machine.
 
     scope, snapshot, split: where the inputs come from. processes: that share a batch: more or fewer round differently.
+    models: others that it needs, by what they are there for (start, anchor, reward).
     """
 
     version: int = MANIFEST_VERSION
-    kind: Literal["reward"]
+    kind: Literal["reward", "policy"]
     settings: dict[str, Any]
     seed: int
     base: Base
@@ -64,12 +66,16 @@ class JobManifest(msgspec.Struct, frozen=True, kw_only=True):
     scope: str = ""
     snapshot: str = ""
     split: str = "train"
+    models: dict[str, Base] = {}
 
     @property
     def id(self) -> str:
-        """A digest of all but where the base lies."""
-        moved = msgspec.structs.replace(self, base=Base("", self.base.weights))
-        return hashlib.sha256(msgspec.json.encode(msgspec.to_builtins(moved), order="sorted")).hexdigest()
+        """A digest of all but where the models lie."""
+        moved = msgspec.to_builtins(msgspec.structs.replace(self, base=Base("", self.base.weights)))
+        del moved["models"]  # jobs without any had their names before there were such
+        if self.models:
+            moved["models"] = {role: model.weights for role, model in self.models.items()}
+        return hashlib.sha256(msgspec.json.encode(moved, order="sorted")).hexdigest()
 
 
 class Place(NamedTuple):
@@ -89,6 +95,7 @@ class Job:
         self.out = folder / "out"
         self.model = self.out / "model"
         self.adapter = self.out / "adapter"
+        self.points = self.out / "points"
         self.checkpoints = self.out / "checkpoints"
         self.progress = self.out / "progress.jsonl"
         self.metrics = self.out / "metrics.json"

@@ -1,6 +1,7 @@
 """Where a run is, as it says itself."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -16,3 +17,13 @@ class Step(msgspec.Struct, frozen=True):
 
 
 Progress = Callable[[Step], None]
+
+
+def appending(path: Path) -> Progress:
+    """Writes each step as a line, for whoever follows the job."""
+
+    def append(step: Step) -> None:
+        with path.open("ab") as opened:
+            opened.write(msgspec.json.encode(step) + b"\n")
+
+    return append

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from training.errors import TrainingError
 from training.jobs.contract import Failed, Job, alone, write_json
+from training.policy.job import train_policy
 from training.reward.job import train_reward
 
-_TRAINS = {"reward": train_reward}
+_TRAINS = {"reward": train_reward, "policy": train_policy}
 
 
 def run_job(job: Job) -> None:

@@ -112,7 +112,7 @@ def label(
 
 def _identity(judge: str) -> str:
     """Another model of the same name is another judge."""
-    from training.reward.base import weights_digest
+    from training.jobs.models import weights_digest
 
     folder = Path(judge).expanduser()
     return f"{folder.name}+{weights_digest(folder)[:12]}" if any(folder.glob("*.safetensors")) else judge

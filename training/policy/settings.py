@@ -1,12 +1,23 @@
 """How a policy is trained. All of it stands in the job's manifest and in the version's version.json."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from training.data.rows import Source
 
 Method = Literal["sft", "rejection", "dpo", "kto", "rloo", "grpo"]
+
+
+class Grader(BaseModel):
+    """A verifier as a reward: what it says of an answer (1 passes, 0 does not), times its weight."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str = Field("", description="What its rewards are reported as; empty: the check's name.")
+    check: str = Field(description="exact, numeric, regex, json_schema, length, or an own one (see scorers, verifier).")
+    options: dict[str, Any] = Field({}, description="The check's own settings (`bestow scorers verifiers` lists them).")
+    weight: float = Field(1.0, description="What it counts; the rewards of an answer are summed.")
 
 
 class PolicySettings(BaseModel):
@@ -37,6 +48,10 @@ class PolicySettings(BaseModel):
     samples: int = Field(8, ge=2, le=128, description="rejection, rloo, grpo: candidates sampled for a prompt.")
     temperature: float = Field(1.0, gt=0, le=2, description="rejection, rloo, grpo: at which they are sampled.")
     max_new_tokens: int = Field(128, ge=1, description="rejection, rloo, grpo: longest candidate, in tokens.")
+    reward_weight: float = Field(1.0, description="rloo, grpo: what the reward model counts beside the graders.")
+    graders: list[Grader] = Field(
+        [], description="rloo, grpo: verifiers as rewards; one that needs a reference is of prompts that have one."
+    )
     sources: list[Source] = Field([], description="Learn from rows of these sources alone; empty: all.")
     max_length: int = Field(2048, ge=8, description="Tokens; rows that are longer are left out and counted.")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of the weights under a LoRA, and as saved.")

@@ -1,64 +1,18 @@
 """The model that a reward model starts from, with a head of one label; and the plain folder that comes of it."""
 
-import hashlib
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from training.errors import TrainingError
+from training.jobs.models import copy_tokenizer
 from training.reward.settings import RewardSettings
 
 # ruff: noqa: PLC0415  # torch and PEFT: 5 s
 
-_WEIGHTS = ("*.safetensors",)
-# What makes ids of text; copied byte by byte, so that a saved tokenizer is the one that was trained with.
-_TOKENIZER = (
-    "tokenizer*.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "chat_template.*",
-)
-_LARGE = 500_000_000
 _RATE_OF_A_BILLION = 1e-5
 _LORA_FASTER = 10.0
 _FASTEST = 3e-3
-
-
-def base_folder(base: str) -> Path:
-    """The folder of a model given by folder or Hugging Face id (from the cache, or fetched). Raises TrainingError."""
-    from scorers.model_path import LoadError, model_path
-
-    try:
-        found = model_path(base)
-    except LoadError as error:
-        raise TrainingError(f"{error} Name the policy that it shall judge with --base.") from error
-    if Path(found).is_dir():
-        return Path(found)
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(found, allow_patterns=["config.json", *_WEIGHTS, *_TOKENIZER, "*.index.json"]))
-    except Exception as error:
-        raise TrainingError(
-            f"The model {found} cannot be had from Hugging Face ({type(error).__name__}): give --base a folder."
-        ) from error
-
-
-def weights_digest(folder: Path) -> str:
-    """SHA-256 over a folder's weights, in hex. Raises TrainingError where it has none as safetensors."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise TrainingError(f"{folder} has no safetensors: a reward model cannot start from it.")
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as opened:
-            while chunk := opened.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
 
 
 def default_rate(parameters: int, method: str) -> float:
@@ -132,11 +86,4 @@ def save_model(model: Any, base: Path, settings: RewardSettings, folder: Path) -
 
     model.config.use_cache = True
     model.to(getattr(torch, settings.dtype)).save_pretrained(folder)
-    for pattern in _TOKENIZER:
-        for file in base.glob(pattern):
-            shutil.copyfile(file, folder / file.name)
-
-
-def is_large(parameters: int) -> bool:
-    """Whether activations are computed twice rather than kept."""
-    return parameters >= _LARGE
+    copy_tokenizer(base, folder)

@@ -1,28 +1,22 @@
 """`bestow train reward`: a reward model from a snapshot, as jobs, into a version with a card."""
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from gateway.config import Config, load
-from gateway.launch.demo import DEMO_MODELS, PROJECT
-from gateway.log.source import DEFAULT_CONFIGS
-from gateway.shared.command_line import plain, print_table, read_changes
-from gateway.shared.progress import bar
+from gateway.config import Config
+from gateway.shared.command_line import JsonOption, plain, print_json, print_table, read_changes
+from training.configured import configured, policy_model
 from training.data.finding import find_snapshot
 from training.data.places import home_of, make_folder, reward_models_of
 from training.errors import TrainingError
-from training.jobs.contract import Job
-from training.jobs.progress import Step
-from training.jobs.running import Runner, Running, read_running
+from training.jobs.running import Runner, read_running
+from training.jobs.showing import counting, run_shown
+from training.registry.registry import configured_registry
 from training.reward.settings import RewardSettings
 
 if TYPE_CHECKING:
@@ -66,6 +60,7 @@ def reward(
         Path | None,
         typer.Option("--jobs", help="Folder for unfinished work.  [default: DATA_DIR/training/jobs]"),
     ] = None,
+    as_json: JsonOption = False,
     config: Annotated[
         Path | None,
         typer.Option("--config", "-c", help="Configuration file.  [default: .bestow/run.yaml, else bestow.yaml]"),
@@ -74,7 +69,8 @@ def reward(
     """Train a reward model on what people said, and say how good it is.
 
     Pairs (Bradley-Terry, with margins) and thumbs are learnt by one scalar. The result is a folder that the scorer
-    server and vLLM load as it is, with a card. Killed or interrupted, the same command goes on where it was.
+    server and vLLM load as it is, with a card; it is in the registry too (bestow release list). Killed or interrupted,
+    the same command goes on where it was.
 
     \b
       bestow train reward 3f9a1c22b7e0                                 three seeds, from the policy that answers
@@ -83,7 +79,7 @@ def reward(
       bestow train reward 3f9a1c22b7e0 --set epochs=2 --set label_weight=0.5
       bestow train reward 3f9a1c22b7e0 --runner accelerate --runner-settings eight-gpus.yaml
     """
-    from training.reward.base import base_folder
+    from training.jobs.models import base_folder
     from training.reward.job import prepare_jobs
     from training.reward.versions import check_name, made_before, read_card, write_version
 
@@ -91,28 +87,33 @@ def reward(
     check_name(name)
     running = read_running(runner, runner_settings)
     chosen = _settings(settings or [], lora)
-    configured = _configured(config)
-    home = home_of(configured or Config())
+    settings_here = configured(config)
+    home = home_of(settings_here or Config())
     found = find_snapshot(snapshot, home)
-    folder = base_folder(base or _policy_of(configured))
+    folder = base_folder(base or policy_model(settings_here))
     work, versions = jobs or home / "jobs", to or reward_models_of(home)
     make_folder(work)
     rows = sum(found.count(kind, of) for kind in ("preference", "unpaired") for of in (split, "calibration"))
-    with _bar("Rendering rows", rows) as tell:
+    with counting("Rendering rows", rows) as tell:
         made = prepare_jobs(found, split, folder, chosen, seeds, running.processes, work, tell)
     version = made_before(versions, name, made)
     if version is None:
         for number, job in enumerate(made, 1):
-            _run(running, job, f"Training seed {number} of {seeds}")
+            run_shown(running, job, f"Training seed {number} of {seeds}")
         version = write_version(versions, name, found.url, made)
     if read_card(version).report is None:
         from training.reward.card import write_report
 
-        with _bar("Measuring on the test split", None) as tell:
+        with counting("Measuring on the test split", None) as tell:
             write_report(version, found, tell)
     for job in made:
         shutil.rmtree(job.folder, ignore_errors=True)
+    registered = configured_registry(settings_here or Config()).publish_reward_model(version)
+    if as_json:
+        print_json({"model": version.name, "folder": str(version), "ref": registered.ref})
+        return
     _show(version, read_card(version))
+    print(f"In the registry: {registered.ref}. Is it good enough? bestow train gate reward {registered.ref}")
 
 
 def _settings(changes: list[str], lora: bool) -> RewardSettings:
@@ -124,54 +125,6 @@ def _settings(changes: list[str], lora: bool) -> RewardSettings:
         key = ".".join(map(str, first["loc"]))
         known = ", ".join(RewardSettings.model_fields)
         raise TrainingError(f"--set {key}: {first['msg']}. The settings are {known}.") from error
-
-
-def _configured(path: Path | None) -> Config | None:
-    found = path or next((one for one in DEFAULT_CONFIGS if one.exists()), None)
-    return load(found) if found else None
-
-
-def _policy_of(configured: Config | None) -> str:
-    """The only policy of the configuration; without one, the demo's. Raises TrainingError where there are several."""
-    if configured is None or not configured.policies:
-        return str(PROJECT / DEMO_MODELS / "policy")
-    if len(configured.policies) > 1:
-        names = ", ".join(configured.policies)
-        raise TrainingError(f"There are several policies ({names}): name the model of one with --base.")
-    [policy] = configured.policies.values()
-    return policy.model
-
-
-def _run(running: Running, job: Job, what: str) -> None:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps, loss {task.fields[loss]}"),
-        TimeElapsedColumn(),
-        TextColumn("to go {task.fields[to_go]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as shown:
-        task = shown.add_task(what, total=None, loss="...", to_go="...")
-
-        def tell(step: Step) -> None:
-            to_go = "..." if step.to_go is None else _time(step.to_go)
-            shown.update(task, total=step.steps, completed=step.step, loss=f"{step.loss:.3f}", to_go=to_go)
-
-        running.run(job, tell)
-
-
-def _time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"
-
-
-@contextmanager
-def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    with bar() as shown:
-        task = shown.add_task(what, total=total)
-        yield lambda count: shown.advance(task, count)
 
 
 def _show(folder: Path, card: "Card") -> None:

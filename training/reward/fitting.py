@@ -7,34 +7,31 @@ million weights TRL's own metrics cost as much as the step.
 
 import functools
 import math
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from datasets import Dataset, Features, List, Value
-from torch.utils.data import Sampler
-from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
+from transformers import AutoTokenizer, PrinterCallback
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
 from training.errors import TrainingError
-from training.jobs.progress import Progress, Step
-from training.reward.base import default_rate, is_large, load_model, padding_id, save_model, weights_digest, with_lora
-from training.reward.checkpoints import complete_checkpoint, seal
+from training.jobs.checkpoints import complete_checkpoint
+from training.jobs.looping import LOSSES_KEPT, OurTrainer, Telling, rows_at_once, without_gpu
+from training.jobs.models import is_large, weights_digest
+from training.jobs.ordering import training_order
+from training.jobs.progress import Progress
+from training.reward.base import default_rate, load_model, padding_id, save_model, with_lora
 from training.reward.encoding import EncodedRow
 from training.reward.objective import LabelHead, loss
-from training.reward.ordering import training_order
 from training.reward.settings import RewardSettings
 from training.reward.trainer import Facts
 
 _HEAD = "label"
-_LOSSES_KEPT = 50
-_SECONDS_BETWEEN_STEPS_TOLD = 1.0
 
 
 def fit(
@@ -113,24 +110,6 @@ def fit(
     )
 
 
-def join_others(processes: int) -> PartialState:
-    """Meets the other processes of the job. Raises TrainingError where fewer work together than were started.
-
-    That would be silent: each would train for itself, and write over what the others wrote.
-    """
-    together = PartialState(cpu=_without_gpu())
-    if together.num_processes != processes:
-        raise TrainingError(
-            f"The job has {processes} processes, but {together.num_processes} work together here: start them with "
-            "`accelerate launch` and a configuration for this machine's devices."
-        )
-    return together
-
-
-def _without_gpu() -> bool:
-    return not torch.accelerator.is_available()
-
-
 def _ends(rows: Sequence[EncodedRow]) -> set[int]:
     return {int(ids[-1]) for row in rows for ids in (row.chosen_ids, row.rejected_ids) if ids is not None}
 
@@ -189,13 +168,7 @@ def _dataset(rows: Sequence[EncodedRow]) -> Dataset:
 def _arguments(
     settings: RewardSettings, rate: float, seed: int, folder: Path, rows: int, parameters: int, resumable: bool
 ) -> RewardConfig:
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    at_once = settings.micro_batch or max(1, settings.batch // processes)
-    if settings.batch % (at_once * processes):
-        raise TrainingError(
-            f"A batch of {settings.batch} rows cannot be shared by {processes} processes, {at_once} rows at once: "
-            f"choose --batch as a multiple of {at_once * processes}."
-        )
+    at_once, times = rows_at_once(settings.batch, settings.micro_batch)
     gpu = torch.cuda.is_available()
     steps = math.ceil(rows / settings.batch)
     return RewardConfig(
@@ -206,7 +179,7 @@ def _arguments(
         weight_decay=settings.decay,
         num_train_epochs=1,  # the order holds all of them
         per_device_train_batch_size=at_once,
-        gradient_accumulation_steps=settings.batch // (at_once * processes),
+        gradient_accumulation_steps=times,
         lr_scheduler_type="cosine",
         warmup_steps=math.ceil(settings.warm_up * steps),
         max_length=None,  # rows that are too long are gone already, and counted
@@ -216,13 +189,13 @@ def _arguments(
         save_steps=settings.save_every,
         save_total_limit=2,
         logging_strategy="steps",
-        logging_steps=max(1, steps // _LOSSES_KEPT),
+        logging_steps=max(1, steps // LOSSES_KEPT),
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=gpu,
         ddp_find_unused_parameters=False,
-        use_cpu=_without_gpu(),
+        use_cpu=without_gpu(),
     )
 
 
@@ -254,22 +227,12 @@ class Collator:
         }
 
 
-class PairsAndThumbs(RewardTrainer):
+class PairsAndThumbs(OurTrainer, RewardTrainer):
     """TRL's trainer with our loss and our order of rows."""
 
-    def __init__(self, *, order: Sequence[int], settings: RewardSettings, **named: Any) -> None:
-        self._order = order
+    def __init__(self, *, settings: RewardSettings, **named: Any) -> None:
         self._settings = settings
         super().__init__(**named)
-
-    def _send_telemetry(self) -> None:
-        """TRL would tell its makers of each run; what is trained here is nobody else's business."""
-
-    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
-        return dataset
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return Ordered(self._order)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW; a and b have a rate of their own: that of a large model's weights would leave them at 1 and 0."""
@@ -305,47 +268,3 @@ class PairsAndThumbs(RewardTrainer):
         )
         self.last_loss = found.detach()
         return found
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)  # type: ignore[no-untyped-call]
-        self.accelerator.wait_for_everyone()  # all processes write their random state
-        if self.accelerator.is_main_process:
-            seal(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
-
-
-class Telling(TrainerCallback):
-    """Tells where the run is: the first and the last step, and about once a second between."""
-
-    def __init__(
-        self, progress: Progress, trainer: PairsAndThumbs, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._progress = progress
-        self._trainer = trainer
-        self._clock = clock
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._first, self._started = state.global_step, self._clock()
-        self._told = -math.inf
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        now = self._clock()
-        waits = now - self._told < _SECONDS_BETWEEN_STEPS_TOLD and state.global_step < state.max_steps
-        if waits or not state.is_world_process_zero:
-            return
-        self._told = now
-        seconds, done = now - self._started, state.global_step - self._first
-        to_go = seconds / done * (state.max_steps - state.global_step) if done else None
-        self._progress(Step(state.global_step, state.max_steps, float(self._trainer.last_loss), seconds, to_go))
-
-
-class Ordered(Sampler[int]):
-    """The given places, in their order."""
-
-    def __init__(self, order: Sequence[int]) -> None:
-        self._order = order
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._order)
-
-    def __len__(self) -> int:
-        return len(self._order)

@@ -11,7 +11,8 @@ from training.data.layout import Snapshot
 from training.data.rows import Preference, Split, Unpaired
 from training.errors import TrainingError
 from training.jobs.contract import Base, Job, JobManifest, write_json
-from training.jobs.progress import Step
+from training.jobs.placing import placed, why_none
+from training.jobs.progress import appending
 from training.reward.calibrating import Calibrated, calibrate
 from training.reward.settings import RewardSettings
 from training.reward.trainer import Facts
@@ -42,7 +43,7 @@ def prepare_jobs(
 
     progress: is told of each row that was rendered. Raises TrainingError where the snapshot has nothing to train on.
     """
-    from training.reward.base import weights_digest
+    from training.jobs.models import weights_digest
 
     scratch = folder / f".{snapshot.manifest.id[:12]}-{split}.partial"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -53,9 +54,9 @@ def prepare_jobs(
         if not first.inputs["train"].rows:
             raise TrainingError(
                 f"The snapshot {snapshot.url} has no pairs and no thumbs in its split {split} that can be trained on"
-                f"{_why(first.left_out)}. See --split, and `bestow train snapshot --help`."
+                f"{why_none(first.left_out)}. See --split, and `bestow train snapshot --help`."
             )
-        return [_job(msgspec.structs.replace(first, seed=seed), scratch, folder) for seed in range(seeds)]
+        return [placed(msgspec.structs.replace(first, seed=seed), scratch, folder) for seed in range(seeds)]
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -106,28 +107,12 @@ def _told(rows: Iterator[T], progress: Callable[[int], None]) -> Iterator[T]:
         progress(1)
 
 
-def _job(manifest: JobManifest, scratch: Path, folder: Path) -> Job:
-    job = Job(folder / manifest.id[:12])
-    if job.manifest_file.is_file():
-        if job.manifest().base != manifest.base:  # the same weights, but they lie elsewhere now
-            write_json(job.manifest_file, manifest)
-        return job
-    shutil.rmtree(job.folder, ignore_errors=True)
-    job.inputs.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(scratch / "inputs", job.inputs)
-    write_json(job.manifest_file, manifest)  # last: a folder without it is no job
-    return job
-
-
-def _why(left_out: dict[str, int]) -> str:
-    return f" ({'; '.join(f'{count} {reason}' for reason, count in left_out.items())})" if left_out else ""
-
-
 def train_reward(job: Job, manifest: JobManifest) -> None:
     """Does the job in this process: out/model, then out/metrics.json. Raises TrainingError."""
-    from training.reward.base import weights_digest
-    from training.reward.checkpoints import drop_damaged
-    from training.reward.fitting import fit, join_others
+    from training.jobs.checkpoints import drop_damaged
+    from training.jobs.looping import join_others
+    from training.jobs.models import weights_digest
+    from training.reward.fitting import fit
     from training.reward.tables import read_rows
 
     settings = RewardSettings(**manifest.settings)
@@ -150,17 +135,9 @@ def train_reward(job: Job, manifest: JobManifest) -> None:
         left_out=manifest.left_out,
         checkpoints=job.checkpoints,
         adapter=job.adapter,
-        progress=_appending(job.progress),
+        progress=appending(job.progress),
     )
     if facts is not None:
         calibration = calibrate(job.model, rows["calibration"], facts.a, facts.b)
         write_json(job.metrics, RewardMetrics(facts=facts, calibration=calibration))
         shutil.rmtree(job.checkpoints)
-
-
-def _appending(path: Path) -> Callable[[Step], None]:
-    def append(step: Step) -> None:
-        with path.open("ab") as opened:
-            opened.write(msgspec.json.encode(step) + b"\n")
-
-    return append

@@ -138,14 +138,14 @@ def _model_of(given: str, home: Path) -> Path:
     if "@" in given and not Path(given).is_dir():
         made = sorted(path.name for path in reward_models_of(home).glob("*@*"))
         raise TrainingError(f"There is no version {given}; there are {', '.join(made) or 'none'}.")
-    from training.reward.base import base_folder
+    from training.jobs.models import base_folder
 
     return base_folder(given)
 
 
 def _known_of(folder: Path) -> tuple[float | None, float | None, str]:
     """a and b where a card says them, and the digest of the weights."""
-    from training.reward.base import weights_digest
+    from training.jobs.models import weights_digest
     from training.reward.card import label_scale
     from training.reward.versions import CARD, read_card
 

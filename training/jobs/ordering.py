@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 
 _UNITS = 1 << 20
-_STEPS_SORTED_TOGETHER = 32
+STEPS_SORTED_TOGETHER = 32
 
 
 def drawn(weights: Sequence[float], rng: random.Random) -> list[int]:
@@ -28,15 +28,24 @@ def drawn(weights: Sequence[float], rng: random.Random) -> list[int]:
     return found
 
 
-def training_order(weights: Sequence[float], lengths: Sequence[int], batch: int, epochs: int, seed: int) -> list[int]:
-    """Places of the rows that are trained on, in order, over all epochs.
+def training_order(
+    weights: Sequence[float],
+    lengths: Sequence[int],
+    batch: int,
+    epochs: int,
+    seed: int,
+    of: str = "reward",
+    together: int = STEPS_SORTED_TOGETHER,
+) -> list[int]:
+    """Places of the rows that are trained on, in order, over all epochs. of: what is trained; others draw otherwise.
 
     Each `batch` of them are about as long as one another, and batches are mixed. An incomplete batch comes last.
+    together: steps whose rows are sorted by length together; with 1 each batch is drawn at random.
     """
-    rng = random.Random(f"reward-{seed}")
+    rng = random.Random(f"{of}-{seed}")
     stream = [index for _ in range(epochs) for index in drawn(weights, rng)]
     batches: list[list[int]] = []
-    window = batch * _STEPS_SORTED_TOGETHER
+    window = batch * together
     for start in range(0, len(stream), window):
         part = sorted(stream[start : start + window], key=lambda index: lengths[index])
         batches += [part[place : place + batch] for place in range(0, len(part), batch)]

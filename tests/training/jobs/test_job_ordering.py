@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from training.reward.ordering import drawn, training_order
+from training.jobs.ordering import drawn, training_order
 
 WEIGHTS = some.lists(some.floats(0.0, 1.0), max_size=60)
 
