@@ -24,7 +24,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """sample: which of several answers to the prompt. turn: 0 for the first.
 
     reward, reward_model: as the gateway chose by. degraded: why it did less than the profile says. flags: categories
-    that the guard let pass with a note. sampled: candidates.
+    that the guard let pass with a note. sampled: candidates; safe: of these, those that could have been shown.
     """
 
     side: Which
@@ -36,6 +36,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""
     tokens: int = 0
     sampled: int = 0
+    safe: int = 0
     reward: float | None = None
     reward_model: str = ""
     policy: str = ""

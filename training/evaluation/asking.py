@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.log.own_requests import mark
+from gateway.shared.together import together
 from training.errors import TrainingError
 from training.evaluation.answers import Answer, Which, conversation, seed_of
 from training.evaluation.items import Item
@@ -21,12 +22,18 @@ _SHORT_WAIT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """One side at its server. bestow: it is a gateway of ours. profile: to ask for; None for the model's own."""
+    """One side at its server. bestow: it is a gateway of ours. profile: to ask for; None for the model's own.
+
+    policy: weights to ask for by the name that workers have them under, which takes an admin's key; None: what serves.
+    purpose: the command that asks.
+    """
 
     server: Server
     side: Side
     profile: str | None
     bestow: bool
+    policy: str | None = None
+    purpose: str = "evaluate"
 
     def body(self, messages: Sequence[dict[str, str]], seed: int, settings: SamplingSettings) -> dict[str, Any]:
         body: dict[str, Any] = {"model": self.side.model, "messages": list(messages), "seed": seed}
@@ -39,9 +46,11 @@ class Asker:
             guidance: dict[str, Any] = {"comparison": False}
             if self.profile:
                 guidance["profile"] = self.profile
+            if self.policy:
+                guidance["policy"] = self.policy
             if self.side.n:
                 guidance["n"] = self.side.n
-            body |= {"guidance": guidance, "metadata": mark("evaluate"), "service_tier": "flex"}
+            body |= {"guidance": guidance, "metadata": mark(self.purpose), "service_tier": "flex"}
         return body
 
 
@@ -54,17 +63,21 @@ class Begun:
     answers: tuple[Answer, ...] = ()
 
 
-async def find_side(named: Named, server: Server) -> Asker:
-    """Who will answer, by one short request: its receipt names the versions. Raises TrainingError."""
+async def find_side(named: Named, server: Server, *, policy: str | None = None, purpose: str = "evaluate") -> Asker:
+    """Who will answer, by one short request: its receipt names the versions. policy: in place of the named one's.
+
+    policy, purpose: as an `Asker` has them. Raises TrainingError.
+    """
+    policy = policy or named.policy
     models, bestow = await server.models()
     model, profile = named.split(models)
     if not bestow:
-        if profile or named.n:
+        if profile or named.n or policy:
             raise TrainingError(
-                f"{server.url} is no Bestow gateway: a profile and n are for one. Name the model alone."
+                f"{server.url} is no Bestow gateway: a profile, n and a policy are for one. Name the model alone."
             )
         return Asker(server, Side(model=model, url=named.url or ""), None, False)
-    asker = Asker(server, Side(model=model, n=named.n), profile, True)
+    asker = Asker(server, Side(model=model, n=named.n), profile, True, policy, purpose)
     body = asker.body([{"role": "user", "content": "Hello."}], 0, SamplingSettings(max_tokens=1))
     try:
         receipt = (await server.chat(body))["guidance"]
@@ -77,7 +90,7 @@ async def find_side(named: Named, server: Server) -> Asker:
         n=named.n,
         url=named.url or "",
     )
-    return Asker(server, side, profile, True)
+    return replace(asker, side=side)
 
 
 async def ask(
@@ -114,12 +127,7 @@ async def ask(
                 keep(answer)
                 done()
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for begun in work:
-                group.create_task(one(begun))
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
+    await together(one(begun) for begun in work)
 
 
 async def _answer(
@@ -139,15 +147,15 @@ async def _answer(
     try:
         for tries_left in reversed(range(_SHORT_TRIES)):
             reply = await asker.server.chat(body)
-            if _receipt(reply).get("degraded") != _SHORT or not tries_left:
+            if receipt_of(reply).get("degraded") != _SHORT or not tries_left:
                 break
             await asker.server.sleep(_SHORT_WAIT_S)
     except Refused as error:
         if error.code == "content_blocked":
             return made(outcome="blocked", error=str(error))
         return made(outcome="failed", error=str(error))
-    receipt = _receipt(reply)
-    _check(asker.side, receipt)
+    receipt = receipt_of(reply)
+    check_served(asker.side, receipt)
     try:
         choice = reply["choices"][0]
         text = choice["message"].get("content") or choice["message"].get("refusal") or ""
@@ -157,6 +165,7 @@ async def _answer(
             text=str(text),
             tokens=int((reply.get("usage") or {}).get("completion_tokens") or 0),
             sampled=int(receipt.get("sampled") or 0),
+            safe=int(receipt.get("safe") or 0),
             reward=receipt.get("reward"),
             reward_model=str(receipt.get("reward_model") or ""),
             policy=str(receipt.get("policy") or ""),
@@ -169,18 +178,19 @@ async def _answer(
         return made(outcome="failed", error="The server's answer is no chat completion.")
 
 
-def _receipt(reply: dict[str, Any]) -> dict[str, Any]:
+def receipt_of(reply: dict[str, Any]) -> dict[str, Any]:
+    """What a gateway of ours says of its answer; empty of another server."""
     receipt = reply.get("guidance")
     return receipt if isinstance(receipt, dict) else {}
 
 
-def _check(side: Side, receipt: dict[str, Any]) -> None:
-    """Raises TrainingError where another version answered than the result will be named by."""
+def check_served(side: Side, receipt: dict[str, Any]) -> None:
+    """Raises TrainingError where another version answers than the one that was found at the beginning."""
     if not receipt:
         return
     served = str(receipt["policy"]), str(receipt["profile"])
     if served != (side.policy, side.profile):
         raise TrainingError(
-            f"{side.policy} through {side.profile} was to be evaluated, and now {served[0]} through {served[1]} "
-            "answers: run it again, which begins an evaluation of that."
+            f"{side.policy} through {side.profile} was asked, and now {served[0]} through {served[1]} answers: run it "
+            "again, which begins with that."
         )

@@ -17,7 +17,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer.core import TyperGroup
 
 from gateway.config import Config, load
-from gateway.launch.addresses import gateway_endpoint
 from gateway.launch.parts import filled_in
 from gateway.log.source import DEFAULT_CONFIGS
 from training.data.finding import find_snapshot, home_at
@@ -66,6 +65,8 @@ evaluate_app = typer.Typer(
           a model through its profile, against its policy by itself (n = 1)
       bestow train evaluate M:new M --prompts alpaca.json --judge judge
           two profiles of a model, judged by a scorer of the running stack
+      bestow train evaluate M+my-policy-v2 M --prompts alpaca.json --judge judge
+          weights that are loaded and not released, against what serves; takes an operator's key
       bestow train evaluate M gpt4.json --prompts mt_bench.jsonl --judge J@http://host/v1
           against answers that exist, judged by a model at another server
       bestow train evaluate M --prompts demo-red-team --safety other-guard
@@ -130,7 +131,10 @@ ResultArgument = Annotated[Path, typer.Argument(metavar="RESULT", help="A result
 @evaluate_app.command(_RUN)
 def run(
     a: Annotated[
-        str, typer.Argument(metavar="A", help="MODEL[:PROFILE][,n=N]\\[@http://host:port/v1], or a file of answers.")
+        str,
+        typer.Argument(
+            metavar="A", help="MODEL[:PROFILE][+WEIGHTS][,n=N]\\[@http://host:port/v1], or a file of answers."
+        ),
     ],
     b: Annotated[
         str | None,
@@ -343,17 +347,14 @@ class _Here:
         if url is not None:
             parts = urlsplit(url.rstrip("/"))
             base = url.rstrip("/") if parts.path else f"{url.rstrip('/')}/v1"
-            return self._server(base, self.other_key)
+            return Server(base, self.session, self.other_key, True, self.hard.patience_s, self.hard.timeout_s)
         if self.config is None:
             raise TrainingError(
                 "There is neither .bestow/run.yaml nor bestow.yaml here: name one with --config, or say where the "
                 "model is: MODEL@http://host:port/v1."
             )
-        endpoint = gateway_endpoint(self.config.gateway)
-        return self._server(f"{endpoint.url}/v1", self.api_key, endpoint.tls or True)
-
-    def _server(self, url: str, key: str | None, tls: Any = True) -> Server:
-        return Server(url, self.session, key, tls, self.hard.patience_s, self.hard.timeout_s)
+        hard = self.hard
+        return Server.of_gateway(self.config, self.session, self.api_key, hard.patience_s, hard.timeout_s)
 
     @asynccontextmanager
     async def readers(self, named: _Named) -> AsyncIterator[Readers]:

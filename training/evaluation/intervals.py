@@ -13,6 +13,7 @@ alike it is for G trials: 20 wins of 20 do not say that no loss is possible.
 
 import math
 from collections.abc import Hashable, Sequence
+from statistics import NormalDist
 
 import msgspec
 
@@ -42,22 +43,23 @@ class Estimate(msgspec.Struct, frozen=True):
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
-def share(values: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
-    """Of values in [0, 1] that are 0, 1 or ties. At least one."""
+def share(values: Sequence[float], clusters: Sequence[Hashable], alpha: float = 0.05) -> Estimate:
+    """Of values in [0, 1] that are 0, 1 or ties. At least one. alpha: of both sides of the interval together."""
     middle, variance, groups = _clustered(values, clusters)
     spread = middle * (1 - middle)
     trials = min(len(values), spread / variance) if variance > 0 else groups
-    return Estimate(middle, *wilson(middle, trials), groups, len(values))
+    z = NormalDist().inv_cdf(1 - alpha / 2)
+    return Estimate(middle, *wilson(middle, trials, z), groups, len(values))
 
 
-def mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
+def mean(values: Sequence[float], clusters: Sequence[Hashable], alpha: float = 0.05) -> Estimate:
     """Of any numbers; with one prompt alone nothing is known of the spread, and the interval is unbounded."""
     from scipy import stats
 
     middle, variance, groups = _clustered(values, clusters)
     if groups < 2:
         return Estimate(middle, -math.inf, math.inf, groups, len(values))
-    half = float(stats.t.ppf(0.975, groups - 1)) * math.sqrt(variance * groups / (groups - 1))
+    half = float(stats.t.ppf(1 - alpha / 2, groups - 1)) * math.sqrt(variance * groups / (groups - 1))
     return Estimate(middle, middle - half, middle + half, groups, len(values))
 
 

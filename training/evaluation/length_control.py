@@ -40,9 +40,12 @@ class LengthControlled(msgspec.Struct, frozen=True):
 
 
 def length_controlled(
-    wins: Sequence[float], longer: Sequence[float], clusters: Sequence[Hashable]
+    wins: Sequence[float], longer: Sequence[float], clusters: Sequence[Hashable], alpha: float = 0.05
 ) -> LengthControlled | str:
-    """Or why there is none. wins: A's, in [0, 1]. longer: by how many characters A's answer is."""
+    """Or why there is none. wins: A's, in [0, 1]. longer: by how many characters A's answer is.
+
+    alpha: of both sides of the interval together.
+    """
     from scipy import optimize, special, stats
 
     y = np.asarray(wins, dtype=np.float64)
@@ -54,7 +57,7 @@ def length_controlled(
         return "A's answers are all longer than B's by the same, so length cannot be told from what else differs"
     if y.mean() in (0.0, 1.0):
         # theta runs to infinity; the share's interval is Wilson's.
-        return LengthControlled(share(wins, clusters), 0.0)
+        return LengthControlled(share(wins, clusters, alpha), 0.0)
     x = np.column_stack([np.ones_like(y), feature])
     penalty = np.array([0.0, RIDGE])
 
@@ -81,7 +84,7 @@ def length_controlled(
     inverse = np.linalg.inv(hessian(beta))
     count = len(groups)
     covariance = inverse @ (scores.T @ scores) @ inverse * count / (count - 1)
-    half = float(stats.t.ppf(0.975, count - 1)) * math.sqrt(covariance[0, 0])
+    half = float(stats.t.ppf(1 - alpha / 2, count - 1)) * math.sqrt(covariance[0, 0])
     value, low, high = (float(special.expit(beta[0] + shift)) for shift in (0.0, -half, half))
     return LengthControlled(Estimate(value, low, high, count, len(y)), float(beta[1]))
 

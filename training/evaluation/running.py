@@ -8,12 +8,12 @@ import asyncio
 import hashlib
 import itertools
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from gateway.shared.together import together
 from scorers.contract import ScoreRequest
 from training.errors import TrainingError
 from training.evaluation.answers import SIDES, Answer, Answers, Which, conversation, transcript
@@ -99,7 +99,7 @@ async def sample(work: Work, sides: Mapping[Which, Asker | Mapping[str, Sequence
                 work.answers.add(answer)
                 done()
 
-        await _together(one(which) for which in SIDES)
+        await together(one(which) for which in SIDES)
 
 
 def _from_file(which: Which, todo: Iterable[Begun], texts: Mapping[str, Sequence[str]]) -> Iterator[Answer]:
@@ -150,7 +150,7 @@ async def _compare(work: Work, judge: Judge, todo: Sequence[Pair], answers: Answ
             work.verdicts.add(Verdict(by=judge.version, item=name, sample=number, turn=turn, said=said))
             done()
 
-        await _together(one(pair) for pair in todo)
+        await together(one(pair) for pair in todo)
 
 
 async def _score(work: Work, scorer: Scores, wanted: Sequence[Answer], answers: Answers) -> None:
@@ -188,7 +188,7 @@ async def _score(work: Work, scorer: Scores, wanted: Sequence[Answer], answers: 
             )
             done()
 
-        await _together(one(answer) for answer in todo)
+        await together(one(answer) for answer in todo)
 
 
 def _texts(answers: Answers, side: Which, place: tuple[str, int, int]) -> list[str]:
@@ -276,13 +276,3 @@ def side_of_file(path: Path, answers: Mapping[str, Sequence[str]]) -> Side:
     """Known by what it answers."""
     rows = {name: list(its) for name, its in answers.items()}
     return Side(answers=hashlib.sha256(encoded(rows)).hexdigest(), file=path.name)
-
-
-async def _together(tasks: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """The first that fails ends the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for one in tasks:
-                group.create_task(one)
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None

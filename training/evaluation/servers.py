@@ -13,6 +13,8 @@ from typing import Any
 
 import aiohttp
 
+from gateway.config import Config
+from gateway.launch.addresses import gateway_endpoint
 from training.errors import TrainingError
 
 _AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504})
@@ -24,11 +26,12 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class Refused(Exception):
-    """The server will not answer this request; code: as OpenAI's error has it."""
+    """The server will not answer this request; code, param: as OpenAI's error has them."""
 
-    def __init__(self, message: str, code: str = "") -> None:
+    def __init__(self, message: str, code: str = "", param: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.param = param
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,14 @@ class Server:
     patience_s: float = 600.0
     timeout_s: float = 300.0
     sleep: Sleep = asyncio.sleep
+
+    @classmethod
+    def of_gateway(
+        cls, config: Config, session: aiohttp.ClientSession, key: str | None, patience_s: float, timeout_s: float
+    ) -> "Server":
+        """The gateway of a configuration in which every address is filled in."""
+        at = gateway_endpoint(config.gateway)
+        return cls(f"{at.url}/v1", session, key, at.tls or True, patience_s, timeout_s)
 
     async def models(self) -> tuple[list[str], bool]:
         """Those it serves, and whether it is a Bestow gateway. Raises TrainingError."""
@@ -71,7 +82,7 @@ class Server:
                 if status in (401, 403):
                     raise TrainingError(f"{self.url} refuses the key: {why} Give one with --api-key or --other-key.")
                 if status not in _AGAIN:
-                    raise Refused(why, _code(found))
+                    raise Refused(why, _said(found, "code"), _said(found, "param"))
                 asked = _seconds(headers.get("Retry-After"))
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 why, asked = f"it does not answer: {error or type(error).__name__}", None
@@ -107,8 +118,8 @@ def _message(found: Mapping[str, Any], status: int) -> str:
     return str(_error(found).get("message") or f"it answered with status {status}").rstrip(".") + "."
 
 
-def _code(found: Mapping[str, Any]) -> str:
-    return str(_error(found).get("code") or "")
+def _said(found: Mapping[str, Any], key: str) -> str:
+    return str(_error(found).get(key) or "")
 
 
 def _seconds(text: str | None) -> float | None:

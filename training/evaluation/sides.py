@@ -3,6 +3,7 @@
 MODEL                 a public model, through its own profile
 MODEL:PROFILE         through that profile
 MODEL[:PROFILE],n=1   one sample and no choice: the policy itself, behind the profile's guard
+MODEL[:PROFILE]+NAME  by weights that are not released, as workers name them (demo-policy-v2); takes an operator's key
 ...@http://host/v1    at another gateway, or a model at any OpenAI-compatible server
 FILE                  answers that exist already (AlpacaEval, MT-Bench or ours: `formats`)
 """
@@ -15,16 +16,20 @@ import msgspec
 
 from training.errors import TrainingError
 
-_NAMED = re.compile(r"(?P<name>[^@,]+)(,n=(?P<n>\d+))?(@(?P<url>https?://\S+))?")
+_NAMED = re.compile(r"(?P<name>[^@,+]+)(\+(?P<policy>[^@,+]+))?(,n=(?P<n>\d+))?(@(?P<url>https?://\S+))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A side as it was named. name: MODEL or MODEL:PROFILE. url: base address; None for the gateway here."""
+    """A side as it was named. name: MODEL or MODEL:PROFILE. url: base address; None for the gateway here.
+
+    policy: weights by the name that workers have them under; None: what is released.
+    """
 
     name: str
     n: int | None = None
     url: str | None = None
+    policy: str | None = None
 
     def split(self, models: list[str]) -> tuple[str, str | None]:
         """Model and profile, where these models are served. Raises TrainingError."""
@@ -66,11 +71,12 @@ def read_side(text: str) -> Named | Path:
     match = _NAMED.fullmatch(text)
     if match is None or text.endswith((".json", ".jsonl")):
         raise TrainingError(
-            f"{text!r} is no file, and does not name who answers: MODEL[:PROFILE][,n=N][@http://host:port/v1]."
+            f"{text!r} is no file, and does not name who answers: MODEL[:PROFILE][+WEIGHTS][,n=N]"
+            "[@http://host:port/v1]."
         )
-    return Named(match["name"], int(match["n"]) if match["n"] else None, match["url"])
+    return Named(match["name"], int(match["n"]) if match["n"] else None, match["url"], match["policy"])
 
 
 def plain(side: Named) -> Named:
     """The same policy without any choice."""
-    return Named(side.name, 1, side.url)
+    return Named(side.name, 1, side.url, side.policy)

@@ -77,25 +77,41 @@ def by_judge(version: str, pairs: Sequence[Pair], said: Mapping[Place, Compariso
     return _measure(version, "judge", decided, places, errors, mean_share)
 
 
-def by_rewards(
-    version: str, pairs: Sequence[Pair], scores: Mapping[tuple[Which, str, int, int], Scored], places: int
-) -> Measure | None:
+@dataclass(frozen=True, slots=True)
+class ByRewards:
+    """decided: by which answer has the higher reward. rewards: of A's and of B's. errors: why others are left out."""
+
+    decided: list[Decided]
+    rewards: list[tuple[Pair, float, float]]
+    errors: list[str]
+
+
+def decided_by_rewards(pairs: Sequence[Pair], scores: Mapping[tuple[Which, str, int, int], Scored]) -> ByRewards | None:
     """None where the reward model has not been asked about all."""
-    decided, errors = [], []
-    rewards: list[tuple[Pair, float, float]] = []
+    found = ByRewards([], [], [])
     for pair in pairs:
         if not to_be_judged(pair):
-            decided.append(Decided(pair, _blocked(pair)))
+            found.decided.append(Decided(pair, _blocked(pair)))
             continue
         a, b = scores.get(("a", *pair.place)), scores.get(("b", *pair.place))
         if a is None or b is None:
             return None
         if a.value is None or b.value is None:
-            errors.append(a.error or b.error)
+            found.errors.append(a.error or b.error)
             continue
-        rewards.append((pair, a.value, b.value))
-        decided.append(Decided(pair, 0.5 if a.value == b.value else float(a.value > b.value)))
-    measure = _measure(version, "reward", decided, places, errors, share)
+        found.rewards.append((pair, a.value, b.value))
+        found.decided.append(Decided(pair, 0.5 if a.value == b.value else float(a.value > b.value)))
+    return found
+
+
+def by_rewards(
+    version: str, pairs: Sequence[Pair], scores: Mapping[tuple[Which, str, int, int], Scored], places: int
+) -> Measure | None:
+    """None where the reward model has not been asked about all."""
+    found = decided_by_rewards(pairs, scores)
+    if found is None:
+        return None
+    measure, rewards = _measure(version, "reward", found.decided, places, found.errors, share), found.rewards
     if measure is None or not rewards:
         return measure
     units = [pair.item.unit for pair, _, _ in rewards]

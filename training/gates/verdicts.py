@@ -36,7 +36,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class GateReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All verdicts about one version. of: its ref. thresholds: the file that was gone by, whole. data: by name, the
     digest of each data set that decided; uses: how many versions each has decided about before this one.
-    vetoed: by whom and why, where a person said no.
+    vetoed: by whom and why, where a person said no. waived: checks that the thresholds let not decide.
     """
 
     of: str
@@ -45,6 +45,7 @@ class GateReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: dict[str, str] = {}
     uses: dict[str, int] = {}
     vetoed: str = ""
+    waived: list[Verdict] = []
     facts: dict[str, Any] = {}
 
     @property

@@ -141,4 +141,4 @@ def test_a_result_whose_set_was_changed_is_not_judged_again(server: FakeChat, no
 
 def test_help_teaches_with_examples() -> None:
     assert "--prompts demo-questions --reward-model reward" in called("--help")
-    assert "MODEL[:PROFILE][,n=N][@http://host:port/v1]" in "".join(called("run", "--help").split())
+    assert "MODEL[:PROFILE][+WEIGHTS][,n=N][@http://host:port/v1]" in "".join(called("run", "--help").split())

@@ -271,7 +271,7 @@ async def test_another_version_in_the_middle_ends_it(tmp_path: Path) -> None:
 
     fake.says = promoted
     async with serve(fake):
-        with pytest.raises(TrainingError, match="policy@1 through default@1 was to be evaluated, and now policy@2"):
+        with pytest.raises(TrainingError, match="policy@1 through default@1 was asked, and now policy@2"):
             await run(fake, tmp_path)
 
 

@@ -19,13 +19,15 @@ from training.evaluation.sides import Named, Side, plain, read_side
         ("demo,n=1", Named("demo", 1)),
         ("demo:careful,n=4@https://host:8/v1", Named("demo:careful", 4, "https://host:8/v1")),
         ("llama3:8b@http://host/v1", Named("llama3:8b", None, "http://host/v1")),
+        ("demo+policy-v2", Named("demo", policy="policy-v2")),
+        ("demo:careful+policy-v2,n=1@http://host/v1", Named("demo:careful", 1, "http://host/v1", "policy-v2")),
     ],
 )
 def test_a_side_is_a_model_a_profile_how_many_and_where(text: str, named: Named) -> None:
     assert read_side(text) == named
 
 
-@pytest.mark.parametrize("text", ["", "outputs.json", "demo,n=x", "demo@host", "a,b"])
+@pytest.mark.parametrize("text", ["", "outputs.json", "demo,n=x", "demo@host", "a,b", "demo+", "+v2", "a+b+c"])
 def test_what_names_nobody_is_told(text: str) -> None:
     with pytest.raises(TrainingError, match=r"MODEL\[:PROFILE\]"):
         read_side(text)
@@ -38,7 +40,7 @@ def test_a_file_that_exists_is_a_side(tmp_path: Path) -> None:
 
 
 def test_the_plain_side_is_one_sample_of_the_same() -> None:
-    assert plain(Named("demo:careful", 8, "http://x")) == Named("demo:careful", 1, "http://x")
+    assert plain(Named("demo:careful", 8, "http://x", "p-v2")) == Named("demo:careful", 1, "http://x", "p-v2")
 
 
 def test_a_colon_is_a_profile_only_where_no_model_is_called_so() -> None:
