@@ -25,6 +25,7 @@ import aiohttp
 import msgspec
 
 from gateway.launch.demo import DEMO_MODELS, PROJECT
+from gateway.shared.together import together
 from training.demo.conversation import Message, Prompt
 from training.demo.prompts import held_out
 from training.demo.raters import label_prompts
@@ -191,12 +192,7 @@ async def _sample(
                 file.flush()
                 done()
 
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for index in missing:
-                        group.create_task(one(index))
-            except BaseExceptionGroup as failed:
-                raise failed.exceptions[0] from None
+            await together(one(index) for index in missing)
 
 
 async def _ask(session: aiohttp.ClientSession, stack: DemoStack, messages: list[Message], n: int, seed: int) -> Sampled:

@@ -54,7 +54,7 @@ def test_a_section_without_an_end_is_left_alone(tmp_path: Path) -> None:
 
 def test_the_readme_has_a_place_for_each_experiment() -> None:
     text = README.read_text(encoding="utf-8")
-    for name in ("learning-curve", "selection-bias", "goodhart", "poisoning"):
+    for name in ("learning-curve", "selection-bias", "goodhart", "poisoning", "rollback"):
         assert f"make experiment-{name}`" in text
         assert text.index(f"<!-- experiment:{name} -->") < text.index(f"<!-- /experiment:{name} -->")
 
