@@ -11,6 +11,8 @@ All on people's pairs of the test split, which neither model was trained on, eac
                       slope, since the raw order of four buckets is wrong by chance half the time where they are alike
     calibration       (`miscalibration`) how far sigma(r - r') is from a probability
     equal lengths     agreement as it would be if both answers were equally long (`evaluation.length_control`)
+
+Where there are hardly any pairs, thumbs are asked the same (`thumbs`).
 """
 
 import math
@@ -26,13 +28,13 @@ from training.gates.miscalibration import miscalibration
 from training.gates.paired import difference
 from training.gates.saying import held, percent, plain, points, unmeasured
 from training.gates.thresholds import RewardThresholds
+from training.gates.thumbs import LEAST, enough, of_people, thumb_checks
 from training.gates.verdicts import Verdict
 from training.reward.ceiling import ceiling_of_pairs, repeated_pairs
 from training.reward.measured import clustered_variance, numbered
 from training.reward.reward_bench import BenchResult
-from training.reward.scored import ScoredPair, groups, voice
+from training.reward.scored import ScoredLabel, ScoredPair, groups, voice
 
-_LEAST = 10
 _NEW, _OLD = 0, 1
 
 
@@ -42,13 +44,20 @@ def reward_checks(
     bench: BenchResult | None,
     limits: RewardThresholds,
     alpha: float,
+    labels: Sequence[ScoredLabel] = (),
+    scale: tuple[float, float] | None = None,
 ) -> list[Verdict]:
-    """pairs: scored by the new model, and by the serving one where there is one (`serving`)."""
+    """pairs, labels: scored by the new model, and by the serving one where there is one (`serving`). Thumbs are gone by
+    where there are hardly any pairs. scale: the new model's a and b of sigma(a r + b).
+    """
+    thumbs = of_people(labels)
     people = [pair for pair in pairs if voice(pair.origin.source) == "people" and pair.origin.weight > 0]
     names = [AGREEMENT, *([NOT_WORSE] if limits.against_serving else []), TREND, CALIBRATION, EQUAL_AGREEMENT]
-    if len(set(groups(people))) < _LEAST:
-        why = f"The test split has {len(people)} pairs of people: collect comparisons, or ratings."
-        found = [unmeasured(G1, name, why, needed=_LEAST, n=len(people)) for name in names]
+    if len(set(groups(people))) < LEAST and enough(thumbs):
+        found = thumb_checks(thumbs, serving, scale, limits, alpha)
+    elif len(set(groups(people))) < LEAST:
+        why = f"The test split has {len(people)} pairs of people and {len(thumbs)} thumbs: collect more of either."
+        found = [unmeasured(G1, name, why, needed=LEAST, n=len(people)) for name in names]
     else:
         found = [_agreement(people, limits, alpha)]
         if limits.against_serving:

@@ -78,5 +78,18 @@ def gate_reward(
     members = [model] if serving is None else [model, serving]
     scored = score_rows(read_rows(snapshot, "test"), members, advance)
     measured = None if bench is None else measure_bench(model, bench, advance)
-    verdicts = reward_checks(scored.pairs, serving is not None, measured, thresholds.reward, alpha)
+    verdicts = reward_checks(
+        scored.pairs, serving is not None, measured, thresholds.reward, alpha, scored.labels, _scale_of(model)
+    )
     return kept_report(ref, verdicts, thresholds, wear, registry, {"snapshot": snapshot.manifest.id, **scored.left_out})
+
+
+def _scale_of(model: Path) -> tuple[float, float] | None:
+    """a and b of a model of ours that has learnt from thumbs."""
+    from training.reward.card import label_scale
+    from training.reward.versions import CARD, read_card
+
+    if not (model / CARD).is_file():
+        return None
+    a, b = label_scale(read_card(model))
+    return None if a is None or b is None else (a, b)
