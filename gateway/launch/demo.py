@@ -17,9 +17,7 @@ def demo_config(root: Path = Path()) -> Config:
     models = root / DEMO_MODELS
     return Config(
         policies={
-            "demo-policy": PolicyConfig(
-                model=str(models / "policy"), engine=EngineConfig(tool_call_parser="hermes", lora=True)
-            )
+            "demo-policy": PolicyConfig(model=str(models / "policy"), engine=EngineConfig(tool_call_parser="hermes"))
         },
         scorers={
             "reward": RewardConfig(kind="reward", model=str(models / "reward")),

@@ -92,7 +92,11 @@ async def loop(seed: int, arm: Arm, options: Options) -> list[Version]:
     crowd = people(PEOPLE, seed=seed, feedback=1.0)
     prompts = held_out(count, seed=9000 + seed)
     found: list[Version] = []
-    over = {"profiles": {"default": {"n": N}}, "gateway": {"max_wait_s": 120, "request_timeout_s": 300}}
+    over = {
+        "profiles": {"default": {"n": N}},
+        "gateway": {"max_wait_s": 120, "request_timeout_s": 300},
+        "policies": {POLICY: {"engine": {"lora": True}}},
+    }
     async with demo_stack(over) as stack:
         admin = AdminClient(Endpoint(stack.url), stack.admin_key)
         await asyncio.to_thread(admin.call, "PUT", "/admin/v1/tenants/default", {"log": {"training": "tenant"}})
